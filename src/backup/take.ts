@@ -1,0 +1,72 @@
+import {mkdir, readFile, rename, rm} from 'node:fs/promises';
+import {join} from 'node:path';
+import {UserError} from '../errors.js';
+import {type Command, CommandError, type Host} from '../host/host.js';
+import {group, info, warning} from '../log.js';
+import {explain} from '../postgres/failures.js';
+import {progressLines, readLine} from './pg-basebackup.js';
+import {type BackupPlan, compressAfterwards} from './plan.js';
+
+/** What taking a backup told, besides the files. */
+export interface Taken {
+  /** The text of `backup_manifest`. */
+  readonly manifest: string;
+  readonly warnings: readonly string[];
+}
+
+/**
+ * Runs pg_basebackup into the plan's partial directory and renames that when it is whole, so that no half backup
+ * ever bears a backup's name. On failure everything that was written is removed: the plan made sure that nothing
+ * was there before.
+ */
+export async function takeBackup(plan: BackupPlan, host: Host, command: Command): Promise<Taken> {
+  const {partialDirectory, finalDirectory, tablespacesDirectory, tablespaceMapping} = plan;
+  await mkdir(partialDirectory, {recursive: true, mode: 0o700});
+  try {
+    const warnings = await group('pg_basebackup', () => runBasebackup(host, command));
+    const manifest = await requireManifest(partialDirectory);
+    for (const next of await compressAfterwards(plan, host)) await host.run(next);
+    await rename(partialDirectory, finalDirectory);
+    return {manifest, warnings};
+  } catch (error) {
+    for (const directory of [partialDirectory, tablespacesDirectory, ...tablespaceMapping.values()]) {
+      await rm(directory, {recursive: true, force: true, maxRetries: 3});
+    }
+    throw error instanceof CommandError
+      ? explain('The backup failed', error, plan.request.connection)
+      : error;
+  }
+}
+
+async function runBasebackup(host: Host, command: Command): Promise<readonly string[]> {
+  const warnings: string[] = [];
+  const progress = progressLines(Date.now);
+  await host.run(command, {
+    onErrorLine(text) {
+      const line = readLine(text);
+      if (line?.kind === 'message') info(line.text);
+      if (line?.kind === 'progress') {
+        const shown = progress(line.doneBytes, line.totalBytes);
+        if (shown !== undefined) info(shown);
+      }
+      if (line?.kind === 'warning') {
+        warnings.push(line.text);
+        warning(`pg_basebackup: ${line.text}`);
+      }
+    },
+  });
+  return warnings;
+}
+
+/** pg_basebackup writes the manifest last and under another name until it is whole. */
+async function requireManifest(directory: string): Promise<string> {
+  try {
+    return await readFile(join(directory, 'backup_manifest'), 'utf8');
+  } catch (cause) {
+    throw new UserError(
+      'pg_basebackup ended with status 0 but wrote no backup_manifest: the backup is not complete.',
+      'Check that the pg_basebackup on PATH is PostgreSQL’s own, then run again.',
+      {cause},
+    );
+  }
+}

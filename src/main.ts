@@ -1,0 +1,73 @@
+import {getInput, setFailed} from '@actions/core';
+import {backup} from './backup/backup.js';
+import {CancelledError, describe} from './errors.js';
+import {runner, serverRunner} from './host/local.js';
+import {parseRequest, type Request} from './inputs/inputs.js';
+import {readRunContext} from './inputs/run-context.js';
+import type {StorageRequest} from './inputs/storage.js';
+import {mask} from './log.js';
+import {report} from './report/report.js';
+import {restore} from './restore/restore.js';
+import {artifactStore} from './store/artifact.js';
+import {directoryStore} from './store/directory.js';
+import type {Store} from './store/store.js';
+
+/** Aborted when GitHub cancels the run: SIGINT, 7.5 s later SIGTERM, to this process alone. */
+function cancellation(): AbortSignal {
+  const controller = new AbortController();
+  for (const name of ['SIGINT', 'SIGTERM'] as const) {
+    process.on(name, () => controller.abort(new CancelledError(name)));
+  }
+  return controller.signal;
+}
+
+function chooseStore(storage: StorageRequest, signal: AbortSignal): Store {
+  if (storage.kind === 'directory') return directoryStore(storage.directory);
+  const [owner = '', name = ''] = (process.env.GITHUB_REPOSITORY ?? '').split('/');
+  const serverUrl = process.env.GITHUB_SERVER_URL ?? 'https://github.com';
+  const runId = Number(process.env.GITHUB_RUN_ID ?? 0);
+  return artifactStore({...storage, thisRun: {serverUrl, repository: {owner, name}, runId}, signal});
+}
+
+function readRequest(temporary: ReturnType<typeof readRunContext>): Request {
+  // Secrets are masked before the first line of the log, and so before anything can complain of an input.
+  for (const name of ['password', 'connection-string', 'github-token'])
+    mask(getInput(name, {trimWhitespace: false}));
+  mask(process.env.PGPASSWORD ?? '');
+  const read = (name: string) => getInput(name, {trimWhitespace: name !== 'password'});
+  const request = parseRequest(read, temporary);
+  const connection = request.mode === 'backup' ? request.connection : request.primary;
+  mask(connection?.password ?? '');
+  return request;
+}
+
+async function run(signal: AbortSignal): Promise<void> {
+  const context = readRunContext(process.env);
+  const {temporaryDirectory} = context;
+  const request = readRequest(context);
+  const store = chooseStore(request.storage, signal);
+  switch (request.mode) {
+    case 'backup':
+      return report(await backup(request, {host: runner(signal), store, temporaryDirectory}));
+    case 'restore': {
+      const host = await serverRunner(signal);
+      return report(await restore(request, {host, runner: runner(signal), store, temporaryDirectory}));
+    }
+    default:
+      request satisfies never;
+  }
+}
+
+// The artifact client reads files in a stream that nobody listens to: its errors arrive here and nowhere else.
+process.on('uncaughtException', (error) => {
+  setFailed(describe(error));
+  process.exit();
+});
+
+try {
+  await run(cancellation());
+} catch (error) {
+  setFailed(describe(error));
+}
+// A socket that an upload left hanging would keep the process alive for minutes.
+process.exit();

@@ -1,0 +1,25 @@
+import {UserError} from '../errors.js';
+import type {RestoreRequest} from './request.js';
+
+/** Seconds since a backup was finished. */
+export function ageSeconds(finishedAt: string | Date): number {
+  return Math.max(0, Math.round((Date.now() - new Date(finishedAt).getTime()) / 1000));
+}
+
+/** Refuses a backup that is older than `max-backup-age`; undefined: nobody knows how old it is. */
+export function refuseOld(
+  finishedAt: string | Date | undefined,
+  {maxBackupAgeSeconds}: RestoreRequest,
+): void {
+  if (maxBackupAgeSeconds === undefined) return;
+  const age = finishedAt === undefined ? undefined : ageSeconds(finishedAt);
+  if (age !== undefined && age <= maxBackupAgeSeconds) return;
+  throw new UserError(
+    age === undefined
+      ? 'max-backup-age is set, and nothing in the backup tells when it was made.'
+      : `The newest backup that fits is ${hours(age)} old; max-backup-age allows ${hours(maxBackupAgeSeconds)}.`,
+    'Look at the runs of the workflow that makes the backups: the last ones failed or did not start.',
+  );
+}
+
+const hours = (seconds: number) => `${(seconds / 3600).toFixed(1)} hours`;

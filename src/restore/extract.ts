@@ -1,0 +1,194 @@
+import {PassThrough, type Readable} from 'node:stream';
+import {pipeline} from 'node:stream/promises';
+import {createGunzip, createZstdDecompress} from 'node:zlib';
+import type {Archive, BackupFiles, Codec} from '../backup-set/archive.js';
+import {checkSize, damaged, readVerified, verifyFiles} from '../backup-set/digest.js';
+import {plainTablespaces, tarOfData, tarOfTablespace} from '../backup-set/pack.js';
+import {UserError} from '../errors.js';
+import {type Command, CommandError, type Host} from '../host/host.js';
+import type {FetchedBackup} from '../store/store.js';
+import type {RestoreRequest} from './request.js';
+import {readTablespaceMap} from './tablespace-map.js';
+import type {Target} from './target.js';
+
+/** What extracting works with. */
+export interface Extraction {
+  readonly request: RestoreRequest;
+  readonly backup: FetchedBackup;
+  readonly files: BackupFiles;
+  readonly target: Target;
+  /** Where the server will run, and whose account owns the files. */
+  readonly host: Host;
+  /** Where the backup's files are. */
+  readonly runner: Host;
+}
+
+/** The directory of each extracted tablespace, by oid. */
+export type TablespaceDirectories = ReadonlyMap<string, string>;
+
+/**
+ * Unpacks base, tablespaces and WAL into the target while sizes and SHA-256 are compared with the metadata; no
+ * archive is ever unpacked to a file in between. Throws a UserError that names a damaged or missing file.
+ */
+export async function extract(extraction: Extraction): Promise<TablespaceDirectories> {
+  const {backup, files, target, host} = extraction;
+  for (const recorded of backup.metadata?.files ?? []) await checkSize(backup.directory, recorded);
+  await host.makeDirectory(target.dataDirectory);
+  const directories =
+    files.kind === 'plain' ? await copyPlain(extraction) : await extractTar(extraction, files);
+  for (const [oid, path] of directories) await linkTablespace(extraction, oid, path);
+  return directories;
+}
+
+async function extractTar(
+  extraction: Extraction,
+  files: BackupFiles & {kind: 'tar'},
+): Promise<TablespaceDirectories> {
+  const {backup, target, host, request} = extraction;
+  const {dataDirectory} = target;
+  const base = extractArchive(extraction, files.base, dataDirectory);
+  // A mapping names paths of the source, which only base's tablespace_map knows when there is no metadata.
+  if (request.tablespaceMapping.size > 0 && !backup.metadata) await base;
+  const jobs = files.tablespaces.map((archive) => async () => {
+    const path = await tablespaceDirectory(extraction, archive.oid);
+    await extractArchive(extraction, archive, path);
+    return [archive.oid, path] as const;
+  });
+  const [directories] = await settleAll([inTurn(jobs, Math.max(1, host.cores - 1)), base]);
+  await removeLinks(host, `${dataDirectory}/pg_tblspc`);
+  if (files.wal) await extractArchive(extraction, files.wal, `${dataDirectory}/pg_wal`);
+  if (files.manifest) await copyManifest(extraction, files.manifest);
+  return new Map(directories.filter(([oid, path]) => path !== inPlace(dataDirectory, oid)));
+}
+
+/** The place of a tablespace: mapped, the default, or inside the data directory when it has no path of its own. */
+async function tablespaceDirectory(extraction: Extraction, oid: string, path?: string): Promise<string> {
+  const {request, backup, target, host} = extraction;
+  const recorded = backup.metadata?.tablespaces.find((tablespace) => tablespace.oid === oid)?.path;
+  const map = readTablespaceMap((await host.readText(`${target.dataDirectory}/tablespace_map`)) ?? '');
+  const source = recorded ?? map.get(oid) ?? path;
+  if (source !== undefined && !source.startsWith('/')) return inPlace(target.dataDirectory, oid);
+  return (source && request.tablespaceMapping.get(source)) ?? `${target.tablespacesDirectory}/${oid}`;
+}
+
+const inPlace = (dataDirectory: string, oid: string) => `${dataDirectory}/pg_tblspc/${oid}`;
+
+async function extractArchive(
+  {backup, host}: Extraction,
+  archive: Archive,
+  directory: string,
+): Promise<void> {
+  await host.makeDirectory(directory);
+  const recorded = backup.metadata?.files.find(({name}) => name === archive.name);
+  if (backup.metadata && !recorded) throw damaged(archive.name, 'the metadata does not know it');
+  const {command, stream} = await decompress(
+    host,
+    archive,
+    readVerified(backup.directory, archive.name, recorded),
+  );
+  try {
+    await host.run(untar(directory, command), {stdin: stream});
+  } catch (error) {
+    if (error instanceof CommandError) throw damaged(archive.name, error.message);
+    throw error;
+  }
+}
+
+/** Owners in an archive mean nothing here; `..` and absolute names are refused by tar itself. */
+function untar(directory: string, decompressor: string | undefined): Command {
+  const codec = decompressor === undefined ? [] : [`--use-compress-program=${decompressor}`];
+  return {
+    program: 'tar',
+    args: ['--extract', '--file=-', ...codec, '--no-same-owner', `--directory=${directory}`],
+  };
+}
+
+interface Decompressed {
+  /** The program that tar runs, where the host has it. */
+  readonly command: string | undefined;
+  readonly stream: Readable;
+}
+
+async function decompress(host: Host, {name, codec}: Archive, stream: Readable): Promise<Decompressed> {
+  if (codec === 'none') return {command: undefined, stream};
+  if (await host.findOnPath(codec)) return {command: codec, stream};
+  const here = inProcess[codec]?.();
+  if (here) {
+    // An error of either side reaches the reader, which then ends tar.
+    const output = new PassThrough();
+    pipeline(stream, here, output).catch((error: Error) => output.destroy(error));
+    return {command: undefined, stream: output};
+  }
+  throw new UserError(
+    `${name} is compressed with ${codec}, and ${host.name} has no ${codec} program.`,
+    `Install it in an earlier step: sudo apt-get install --yes ${codec}`,
+  );
+}
+
+/** What Node.js can decompress by itself. */
+const inProcess: Partial<Record<Codec, () => NodeJS.ReadWriteStream & import('node:stream').Transform>> = {
+  gzip: createGunzip,
+  zstd: createZstdDecompress,
+};
+
+async function copyManifest({backup, target, host}: Extraction, name: string): Promise<void> {
+  const recorded = backup.metadata?.files.find((file) => file.name === name);
+  const chunks: Buffer[] = [];
+  for await (const chunk of readVerified(backup.directory, name, recorded)) chunks.push(chunk);
+  await host.writeText(`${target.dataDirectory}/${name}`, Buffer.concat(chunks).toString('utf8'));
+}
+
+async function copyPlain(extraction: Extraction): Promise<TablespaceDirectories> {
+  const {backup, target, host, runner} = extraction;
+  const {directory} = backup;
+  const tablespaces = await plainTablespaces(directory);
+  await verifyFiles(directory, backup.metadata?.files ?? []);
+  await copy(runner, tarOfData(directory, tablespaces.keys()), {host, directory: target.dataDirectory});
+  const directories = new Map<string, string>();
+  for (const [oid, from] of tablespaces) {
+    const to = await tablespaceDirectory(extraction, oid, from);
+    await host.makeDirectory(to);
+    await copy(runner, tarOfTablespace(from), {host, directory: to});
+    directories.set(oid, to);
+  }
+  return directories;
+}
+
+async function copy(from: Host, command: Command, to: {host: Host; directory: string}): Promise<void> {
+  const stream = new PassThrough();
+  const reading = from.run(command, {stdout: stream});
+  // The reader must not wait for more when the writer failed.
+  reading.catch((error: Error) => stream.destroy(error));
+  await settleAll([to.host.run(untar(to.directory, undefined), {stdin: stream}), reading]);
+}
+
+/** The source's links lead to paths of the source; the live tablespace may still be there. */
+async function removeLinks(host: Host, directory: string): Promise<void> {
+  await host.run({
+    program: 'find',
+    args: [directory, '-mindepth', '1', '-maxdepth', '1', '-type', 'l', '-exec', 'rm', '{}', '+'],
+  });
+}
+
+async function linkTablespace({target, host}: Extraction, oid: string, path: string): Promise<void> {
+  await host.run({program: 'ln', args: ['-s', path, inPlace(target.dataDirectory, oid)]});
+}
+
+/** Runs jobs side by side, `width` at a time, results in order. */
+async function inTurn<T>(jobs: readonly (() => Promise<T>)[], width: number): Promise<T[]> {
+  const results: T[] = [];
+  const queue = jobs.entries();
+  const work = async () => {
+    for (const [index, job] of queue) results[index] = await job();
+  };
+  await settleAll(Array.from({length: width}, work));
+  return results;
+}
+
+/** Waits for all, also when one fails, so that nothing still writes while a failed restore is removed. */
+async function settleAll<T extends readonly unknown[]>(
+  promises: readonly [...{[K in keyof T]: Promise<T[K]>}],
+): Promise<T> {
+  await Promise.allSettled(promises);
+  return (await Promise.all(promises)) as unknown as T;
+}

@@ -1,0 +1,72 @@
+import {problemOfName} from '../backup-set/naming.js';
+import {UserError} from '../errors.js';
+import {openBackup} from './artifact-download.js';
+import {listThisRun, type SearchOptions, searchArtifacts, type ThisRun} from './artifact-search.js';
+import {saveAsArtifacts, type UploadOptions} from './artifact-upload.js';
+import {untilAborted} from './parallel.js';
+import type {Store} from './store.js';
+
+export type {Repository, ThisRun} from './artifact-search.js';
+
+/** What keeping backups as artifacts of GitHub Actions needs to know. */
+export interface ArtifactStoreOptions extends UploadOptions, SearchOptions {}
+
+/**
+ * Keeps backups as artifacts of a run: each file one artifact that is not zipped, `<backup-name>.<file>`, and last
+ * `<backup-name>.json`. Backups are stored in this run and found in this run, another, or the whole repository.
+ */
+export function artifactStore(options: ArtifactStoreOptions): Store {
+  const {thisRun, signal} = options;
+  return {
+    // Artifacts drop empty directories and modes, and PostgreSQL then refuses to start.
+    takesDirectories: false,
+    async checkName(name) {
+      checkCharacters(name);
+      requireService(thisRun);
+      await untilAborted(signal, () => checkIsFree(name, thisRun));
+    },
+    async save(backup) {
+      requireService(thisRun);
+      return saveAsArtifacts(backup, options);
+    },
+    async find(wanted) {
+      requireService(thisRun);
+      return openBackup(await untilAborted(signal, () => searchArtifacts(wanted, options)), signal);
+    },
+  };
+}
+
+function checkCharacters(name: string): void {
+  const problem = problemOfName(name);
+  if (problem === undefined) return;
+  throw new UserError(
+    `backup-name ${JSON.stringify(name)} ${problem}.`,
+    'Artifact names must not have any of " : < > | * ? \\ / or a line break. Write times as %H%M%S.',
+  );
+}
+
+async function checkIsFree(name: string, thisRun: ThisRun): Promise<void> {
+  const {artifacts} = await listThisRun(thisRun);
+  // GitHub takes names that differ only in case for the same.
+  const taken = artifacts.find((artifact) => artifact.name.toLowerCase() === `${name}.json`.toLowerCase());
+  if (taken === undefined) return;
+  throw new UserError(
+    `This run has a backup named ${name} already (artifact ${taken.name}), and an artifact cannot be replaced.`,
+    `Make the name unique: put \${{ github.run_attempt }} or the time (%H%M%S) into backup-name.`,
+  );
+}
+
+/** The client fails for both reasons too, but says nothing about what to do. */
+function requireService({serverUrl}: ThisRun): void {
+  const cure = 'Set storage: directory, and keep the directory yourself.';
+  const {hostname} = new URL(serverUrl);
+  if (hostname !== 'github.com' && !hostname.endsWith('.ghe.com') && !hostname.endsWith('.localhost')) {
+    throw new UserError(`${serverUrl} has no artifact service of the kind that github.com has.`, cure);
+  }
+  if (!process.env.ACTIONS_RUNTIME_TOKEN || !process.env.ACTIONS_RESULTS_URL) {
+    throw new UserError(
+      'GitHub gave this process no access to artifacts (ACTIONS_RUNTIME_TOKEN and ACTIONS_RESULTS_URL are not set).',
+      `It gives it to steps with "uses:" alone, not to "run:" steps or other machines. ${cure}`,
+    );
+  }
+}
