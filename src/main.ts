@@ -1,3 +1,5 @@
+import {once} from 'node:events';
+import {setTimeout as sleep} from 'node:timers/promises';
 import {getInput, setFailed} from '@actions/core';
 import {backup} from './backup/backup.js';
 import {CancelledError, describe} from './errors.js';
@@ -18,6 +20,8 @@ function cancellation(): AbortSignal {
   for (const name of ['SIGINT', 'SIGTERM'] as const) {
     process.on(name, () => controller.abort(new CancelledError(name)));
   }
+  // The artifact client reads files in a stream that nobody listens to: its errors arrive here and nowhere else.
+  process.on('uncaughtException', (error) => controller.abort(error));
   return controller.signal;
 }
 
@@ -58,14 +62,17 @@ async function run(signal: AbortSignal): Promise<void> {
   }
 }
 
-// The artifact client reads files in a stream that nobody listens to: its errors arrive here and nowhere else.
-process.on('uncaughtException', (error) => {
-  setFailed(describe(error));
-  process.exit();
-});
+/** GitHub kills the process 10 s after SIGINT: what has not ended by itself until then must not hold up the report. */
+async function graceAfter(signal: AbortSignal): Promise<never> {
+  if (!signal.aborted) await once(signal, 'abort');
+  await sleep(6000);
+  throw signal.reason;
+}
 
+const signal = cancellation();
 try {
-  await run(cancellation());
+  await Promise.race([run(signal), graceAfter(signal)]);
+  signal.throwIfAborted();
 } catch (error) {
   setFailed(describe(error));
 }

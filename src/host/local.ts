@@ -81,7 +81,6 @@ function localHost(signal: AbortSignal, account: Account): Host {
       for (let made = path; made.length >= first.length; made = dirname(made)) await give(made);
     },
     async makeTemporaryDirectory() {
-      // Not under RUNNER_TEMP: a socket's path may have 107 bytes at most (sun_path in unix(7)).
       const path = await mkdtemp('/tmp/pg-');
       await give(path);
       return path;

@@ -1,4 +1,4 @@
-import {PassThrough, type Readable} from 'node:stream';
+import {PassThrough, type Readable, type Transform} from 'node:stream';
 import {pipeline} from 'node:stream/promises';
 import {createGunzip, createZstdDecompress} from 'node:zlib';
 import type {Archive, BackupFiles, Codec} from '../backup-set/archive.js';
@@ -126,7 +126,7 @@ async function decompress(host: Host, {name, codec}: Archive, stream: Readable):
 }
 
 /** What Node.js can decompress by itself. */
-const inProcess: Partial<Record<Codec, () => NodeJS.ReadWriteStream & import('node:stream').Transform>> = {
+const inProcess: Partial<Record<Codec, () => Transform>> = {
   gzip: createGunzip,
   zstd: createZstdDecompress,
 };

@@ -37,7 +37,7 @@ export async function prove(unpacked: Unpacked, {request, host, target}: Proving
     host,
     target,
     programs: unpacked.programs,
-    socketDirectory: await host.makeTemporaryDirectory(),
+    socketDirectory: await makeSocketDirectory(host, target),
     port: request.listenPort,
     user: request.user ?? unpacked.backup.metadata?.bootstrapSuperuser ?? 'postgres',
     isSuperuser: request.user === undefined,
@@ -52,6 +52,14 @@ export async function prove(unpacked: Unpacked, {request, host, target}: Proving
     await host.remove(server.socketDirectory);
     throw error;
   }
+}
+
+/** The path of a socket may have 107 bytes at most (sun_path in unix(7)). */
+async function makeSocketDirectory(host: Host, {configDirectory}: Target): Promise<string> {
+  const path = `${configDirectory}/socket`;
+  if (Buffer.byteLength(`${path}/.s.PGSQL.65535.lock`) > 107) return host.makeTemporaryDirectory();
+  await host.makeDirectory(path);
+  return path;
 }
 
 async function startAndCheck(server: Server, request: RestoreRequest, unpacked: Unpacked): Promise<Proven> {

@@ -14,7 +14,6 @@ export interface ConfigFacts {
   readonly primaryConninfo?: string;
   /** Configuration files of the backup itself, which count when the server is not isolated. */
   readonly ownFiles: readonly string[];
-  readonly hasOwnHba: boolean;
 }
 
 /** A setting for the major versions that know it. */
@@ -103,10 +102,9 @@ export function postgresqlConf(request: RestoreRequest, facts: ConfigFacts): str
 
 function places(request: RestoreRequest, facts: ConfigFacts): readonly Setting[] {
   const {dataDirectory, configDirectory} = facts;
-  const ownHba = !request.isolate && facts.hasOwnHba;
   return [
     {name: 'data_directory', value: dataDirectory},
-    {name: 'hba_file', value: `${ownHba ? dataDirectory : configDirectory}/pg_hba.conf`},
+    {name: 'hba_file', value: `${configDirectory}/pg_hba.conf`},
     {name: 'ident_file', value: `${configDirectory}/pg_ident.conf`},
     {name: 'listen_addresses', value: request.keepRunning ? '127.0.0.1' : ''},
     {name: 'port', value: String(request.listenPort)},
@@ -153,11 +151,12 @@ function quote(value: string): string {
 }
 
 /**
- * Who may connect to the restored server: everybody who can reach its private socket and, while it is kept running,
- * every local process over 127.0.0.1.
+ * Who may connect to the restored server: everybody who can reach its private socket and, while it is kept running
+ * in isolation, every local process over 127.0.0.1. Without isolation the backup's own rules follow.
  */
-export function pgHbaConf({keepRunning}: RestoreRequest): string {
-  return ['local all all trust', ...(keepRunning ? ['host all all 127.0.0.1/32 trust'] : []), ''].join('\n');
+export function pgHbaConf({keepRunning, isolate}: RestoreRequest, ownRules: string): string {
+  const loopback = keepRunning && isolate ? ['host all all 127.0.0.1/32 trust'] : [];
+  return ['local all all trust', ...loopback, ...(isolate ? [] : [ownRules]), ''].join('\n');
 }
 
 /**

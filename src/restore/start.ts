@@ -40,7 +40,7 @@ export async function configure(
   const ownFiles = await takeOver(host, dataDirectory, configDirectory);
   const write = (name: string, text: string, options = {}) =>
     host.writeText(`${configDirectory}/${name}`, text, options);
-  await write('pg_hba.conf', pgHbaConf(request));
+  await write('pg_hba.conf', pgHbaConf(request, (await host.readText(`${dataDirectory}/pg_hba.conf`)) ?? ''));
   await write('pg_ident.conf', '');
   await write('fetch-wal', fetchWalScript, {executable: true});
   if (request.primary?.password !== undefined)
@@ -58,7 +58,6 @@ export async function configure(
       restoreCommand: restoreCommand(request, configDirectory),
       ...(request.primary && {primaryConninfo: primaryConninfo(request.primary, configDirectory)}),
       ownFiles,
-      hasOwnHba: (await host.look(`${dataDirectory}/pg_hba.conf`)) === 'file',
     }),
   );
   await host.writeText(`${dataDirectory}/${request.primary ? 'standby' : 'recovery'}.signal`, '');

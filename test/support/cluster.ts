@@ -1,0 +1,346 @@
+import {spawnSync} from 'node:child_process';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import {createServer} from 'node:net';
+import {tmpdir} from 'node:os';
+import {join} from 'node:path';
+import {describe, onTestFinished} from 'vitest';
+import {run} from './command.js';
+import {flipByte} from './workspace.js';
+
+/** Where a server listens, and as whom to log in. */
+export interface Connection {
+  /** A host name, or the directory of a Unix socket. */
+  readonly host: string;
+  readonly port: number;
+  readonly user: string;
+}
+
+/** How a cluster of a test differs from a plain one. */
+export interface ClusterOptions {
+  readonly initdbArgs?: readonly string[];
+  /** Lines of postgresql.conf. */
+  readonly settings?: readonly string[];
+  /** The bootstrap superuser; `postgres` without it. */
+  readonly superuser?: string;
+  /** The superuser's password; with it, TCP connections must give it (scram-sha-256). */
+  readonly password?: string;
+}
+
+/** A PostgreSQL server that runs in a temporary directory. */
+export interface Cluster {
+  /** Holds the data directory, the sockets, the log and the tablespaces. */
+  readonly root: string;
+  readonly dataDirectory: string;
+  readonly socketDirectory: string;
+  readonly port: number;
+  readonly superuser: string;
+  /** Through the socket: trusted, whoever logs in. */
+  readonly connection: Connection;
+  /** Inputs of the action that reach the server over TCP as the superuser. */
+  readonly inputs: Readonly<Record<string, string>>;
+  /** Runs statements as superuser and returns the rows, `|` between columns. */
+  sql(statements: string, database?: string): Promise<string>;
+  /** Makes a tablespace beside the data directory and returns its path. */
+  tablespace(name: string): Promise<string>;
+  /** Fills a database, made if need be, with pgbench's tables. */
+  pgbench(database: string, scale?: number, args?: readonly string[]): Promise<void>;
+  /** Flips a byte of a file in the data directory. */
+  damage(path: string, offset: number): void;
+  log(): string;
+  /** Stops the server at once and removes the directory. */
+  remove(): Promise<void>;
+}
+
+/** PostgreSQL's programs: PG_BINDIR, or the newest version under /usr/lib/postgresql. */
+export function binDirectory(): string | undefined {
+  const installed = '/usr/lib/postgresql';
+  const versions = existsSync(installed)
+    ? readdirSync(installed)
+        .map(Number)
+        .sort((a, b) => b - a)
+    : [];
+  const candidates = [process.env.PG_BINDIR, ...versions.map((version) => `${installed}/${version}/bin`)];
+  return candidates.find((path) => path !== undefined && existsSync(join(path, 'initdb')));
+}
+
+/** The full path of one of PostgreSQL's programs. */
+export function postgresProgram(name: string): string {
+  const directory = binDirectory();
+  if (directory === undefined) throw new Error(missing);
+  return join(directory, name);
+}
+
+const missing = 'PostgreSQL is not installed: apt-get install postgresql, or set PG_BINDIR.';
+
+/** `describe` for tests that need PostgreSQL: without it they fail in CI, and are skipped loudly elsewhere. */
+export function describeWithPostgres(subject: string, tests: () => void): void {
+  if (binDirectory() !== undefined) {
+    describe(subject, tests);
+    return;
+  }
+  if (process.env.CI !== undefined) throw new Error(missing);
+  process.stderr.write(`\n\n### SKIPPED: ${subject}. ${missing}\n\n`);
+  describe.skip(subject, tests);
+}
+
+/** Makes and starts a cluster that is removed after the test that asks for it. */
+export async function cluster(options?: ClusterOptions): Promise<Cluster> {
+  const made = await createCluster(options);
+  onTestFinished(() => made.remove());
+  return made;
+}
+
+/** Makes and starts a cluster for more than one test; the caller removes it. */
+export async function createCluster(options: ClusterOptions = {}): Promise<Cluster> {
+  const superuser = options.superuser ?? 'postgres';
+  const root = makeRoot();
+  const passwordFile = join(root, 'password');
+  if (options.password !== undefined) writeFileSync(passwordFile, options.password);
+  const password = options.password === undefined ? [] : [`--pwfile=${passwordFile}`];
+  try {
+    await runAsServer('initdb', [
+      `--pgdata=${join(root, 'data')}`,
+      `--username=${superuser}`,
+      '--encoding=UTF8',
+      '--locale=C.UTF-8',
+      '--auth=trust',
+      '--no-sync',
+      '--no-instructions',
+      ...password,
+      ...(options.initdbArgs ?? []),
+    ]);
+    rmSync(passwordFile, {force: true});
+    const method = options.password === undefined ? 'trust' : 'scram-sha-256';
+    return await start(root, {superuser, settings: options.settings ?? [], method});
+  } catch (error) {
+    rmSync(root, {recursive: true, force: true});
+    throw error;
+  }
+}
+
+/** Makes and starts a standby that streams from a primary, and removes it after the test. */
+export async function standbyOf(primary: Cluster, settings: readonly string[] = []): Promise<Cluster> {
+  const root = makeRoot();
+  const {host, port, user} = primary.connection;
+  const mappings = (
+    await primary.sql('select pg_tablespace_location(oid) from pg_tablespace where oid > 16383')
+  )
+    .split('\n')
+    .filter((path) => path !== '')
+    .map((path, index) => `--tablespace-mapping=${path}=${join(root, 'tablespaces', `${index}`)}`);
+  await runAsServer('pg_basebackup', [
+    `--pgdata=${join(root, 'data')}`,
+    `--dbname=host=${host} port=${port} user=${user} application_name=standby`,
+    '--write-recovery-conf',
+    '--checkpoint=fast',
+    '--no-sync',
+    ...mappings,
+  ]);
+  const standby = await start(root, {superuser: primary.superuser, settings, method: 'trust'});
+  onTestFinished(() => standby.remove());
+  return standby;
+}
+
+/** Runs statements in psql and returns the rows, `|` between columns; throws at the first error. */
+export function psql(connection: Connection, statements: string, database = 'postgres'): Promise<string> {
+  const {host, port, user} = connection;
+  return run(
+    postgresProgram('psql'),
+    ['--no-psqlrc', '--quiet', '--tuples-only', '--no-align', '--set=ON_ERROR_STOP=1', '--no-password'],
+    {stdin: statements, env: {PGHOST: host, PGPORT: String(port), PGUSER: user, PGDATABASE: database}},
+  ).then((rows) => rows.trimEnd());
+}
+
+/** Every row of every table of a cluster in one text that is equal only when the rows are, in any order. */
+export async function checksumOfAllRows(connection: Connection): Promise<string> {
+  const databases = await psql(connection, 'select datname from pg_database where datallowconn order by 1');
+  const sums: string[] = [];
+  for (const database of databases.split('\n')) {
+    sums.push(`${database}:\n${await psql(connection, sumOfEachTable, database)}`);
+  }
+  return sums.join('\n');
+}
+
+const sumOfEachTable = `
+  select format('select %L, count(*), sum(hashtextextended(t::text, 0)::numeric) from %I.%I t', relname, nspname, relname)
+  from pg_class join pg_namespace n on n.oid = relnamespace
+  where relkind = 'r' and nspname not in ('pg_catalog', 'information_schema') and nspname not like 'pg_toast%'
+  order by nspname, relname \\gexec`;
+
+/** Runs one of PostgreSQL's programs as the account that servers run as: `postgres` when we are root. */
+export function runAsServer(program: string, args: readonly string[]): Promise<string> {
+  const [first, rest] = asServer(postgresProgram(program), args);
+  return run(first, rest, {env: {LC_ALL: 'C.UTF-8'}});
+}
+
+/** A TCP port of the loopback interface that nothing listens on. */
+export function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer().once('error', reject);
+    server.listen(0, '127.0.0.1', () => {
+      const address = server.address();
+      server.close(() => {
+        if (address === null || typeof address === 'string') reject(new Error('No port is free.'));
+        else resolve(address.port);
+      });
+    });
+  });
+}
+
+const isRoot = process.getuid?.() === 0;
+
+/** A command line of one of PostgreSQL's programs as the account that servers run as. */
+export function asServer(program: string, args: readonly string[]): [string, readonly string[]] {
+  return isRoot ? ['runuser', ['--user', 'postgres', '--', program, ...args]] : [program, args];
+}
+
+/** Gives a path to the account that servers run as. */
+function giveToServer(path: string): void {
+  if (!isRoot) return;
+  const [, , uid, gid] =
+    readFileSync('/etc/passwd', 'utf8')
+      .match(/^postgres:.*$/m)?.[0]
+      .split(':') ?? [];
+  chownSync(path, Number(uid), Number(gid));
+}
+
+function makeRoot(): string {
+  const root = mkdtempSync(join(tmpdir(), 'cluster-'));
+  chmodSync(root, 0o755);
+  giveToServer(root);
+  for (const name of ['socket', 'tablespaces']) {
+    mkdirSync(join(root, name));
+    giveToServer(join(root, name));
+  }
+  return root;
+}
+
+interface Start {
+  readonly superuser: string;
+  readonly settings: readonly string[];
+  /** How connections over TCP log in. */
+  readonly method: string;
+}
+
+async function start(root: string, {superuser, settings, method}: Start): Promise<Cluster> {
+  const dataDirectory = join(root, 'data');
+  const socketDirectory = join(root, 'socket');
+  const port = await freePort();
+  const conf = join(dataDirectory, 'postgresql.conf');
+  const lines = [
+    ...plainSettings,
+    `port = ${port}`,
+    `unix_socket_directories = '${socketDirectory}'`,
+    ...settings,
+  ];
+  writeFileSync(conf, `${readFileSync(conf, 'utf8')}\n${lines.join('\n')}\n`);
+  writeFileSync(join(dataDirectory, 'pg_hba.conf'), hba(method));
+  running.add(dataDirectory);
+  const logFile = join(root, 'server.log');
+  try {
+    await runAsServer('pg_ctl', ['start', '--wait', `--pgdata=${dataDirectory}`, `--log=${logFile}`]);
+  } catch (cause) {
+    throw new Error(`The server of ${root} did not start.\n${readFileSync(logFile, 'utf8')}`, {cause});
+  }
+  const connection = {host: socketDirectory, port, user: superuser};
+  const sql = (statements: string, database?: string) => psql(connection, statements, database);
+  return {
+    root,
+    dataDirectory,
+    socketDirectory,
+    port,
+    superuser,
+    connection,
+    inputs: {host: '127.0.0.1', port: String(port), user: superuser},
+    sql,
+    tablespace: (name) => makeTablespace(root, name, sql),
+    pgbench: (database, scale = 1, args = []) => fill(connection, {database, scale, args}),
+    damage: (path, offset) => flipByte(join(dataDirectory, path), offset),
+    log: () => readFileSync(logFile, 'utf8'),
+    async remove() {
+      stopNow(dataDirectory);
+      rmSync(root, {recursive: true, force: true});
+    },
+  };
+}
+
+/** Small, quick, and as quiet as a server can be, so that a test sees only what it does itself. */
+const plainSettings = [
+  "listen_addresses = '127.0.0.1'",
+  'fsync = off',
+  'shared_buffers = 32MB',
+  'max_connections = 40',
+  'autovacuum = off',
+  'logging_collector = off',
+  "lc_messages = 'C'",
+];
+
+function hba(method: string): string {
+  return [
+    'local all all trust',
+    'local replication all trust',
+    `host all all 127.0.0.1/32 ${method}`,
+    `host replication all 127.0.0.1/32 ${method}`,
+    '',
+  ].join('\n');
+}
+
+async function makeTablespace(root: string, name: string, sql: Cluster['sql']): Promise<string> {
+  const path = join(root, 'tablespaces', name);
+  mkdirSync(path);
+  giveToServer(path);
+  await sql(`create tablespace ${quoteName(name)} location ${quoteText(path)}`);
+  return path;
+}
+
+async function fill(
+  connection: Connection,
+  {database, scale, args}: {database: string; scale: number; args: readonly string[]},
+): Promise<void> {
+  const name = quoteText(database);
+  const create = `select format('create database %I', ${name}) where not exists (select from pg_database where datname = ${name}) \\gexec`;
+  await psql(connection, create);
+  await run(postgresProgram('pgbench'), ['--initialize', '--quiet', `--scale=${scale}`, ...args], {
+    env: {
+      PGHOST: connection.host,
+      PGPORT: String(connection.port),
+      PGUSER: connection.user,
+      PGDATABASE: database,
+    },
+  });
+}
+
+/** An SQL identifier in quotes. */
+export function quoteName(name: string): string {
+  return `"${name.replaceAll('"', '""')}"`;
+}
+
+/** An SQL string constant. */
+export function quoteText(text: string): string {
+  return `'${text.replaceAll("'", "''")}'`;
+}
+
+const running = new Set<string>();
+
+// Even when a worker ends early, no server outlives it.
+process.once('exit', () => {
+  for (const dataDirectory of running) stopNow(dataDirectory);
+});
+
+/** Synchronous, so that it also works while the process ends. */
+function stopNow(dataDirectory: string): void {
+  const args = ['stop', '--mode=immediate', '--wait', `--pgdata=${dataDirectory}`];
+  const [program, rest] = asServer(postgresProgram('pg_ctl'), args);
+  if (existsSync(join(dataDirectory, 'postmaster.pid'))) spawnSync(program, [...rest], {cwd: tmpdir()});
+  running.delete(dataDirectory);
+}
