@@ -22,6 +22,9 @@ const {values: options} = parseArgs({
   options: {
     // Size of the cluster in MB.
     size: {type: 'string', default: '2000'},
+    // What is in it: `mixed` is half pgbench's tables, half rows with words, numbers and random tokens;
+    // `pgbench` is pgbench's alone, which are mostly blanks and shrink to a twentieth.
+    data: {type: 'string', default: 'mixed'},
     // How often each thing is measured.
     rounds: {type: 'string', default: '3'},
     // Leaves the backup to artifacts out.
@@ -30,6 +33,8 @@ const {values: options} = parseArgs({
 });
 const rounds = Number(options.rounds);
 const megabytes = Number(options.size);
+
+const restoreInputs = {mode: 'restore', storage: 'directory', 'backup-name': 'bench'};
 
 /** A measured figure, and what it should be. */
 interface Figure {
@@ -59,13 +64,30 @@ async function withCluster(size: number, measure: Measurement): Promise<readonly
   process.stderr.write(`A cluster of about ${size} MB\n`);
   const cluster = await createCluster({settings: ['shared_buffers = 256MB', 'max_wal_size = 8GB']});
   try {
-    // A scale of 1 is 100,000 accounts: 15 MB with the index.
-    if (size > 0) await cluster.pgbench('bank', Math.max(1, Math.round(size / 15)));
+    if (size > 0) await fill(cluster, size);
     await cluster.sql('checkpoint');
     return await measure(cluster);
   } finally {
     await cluster.remove();
   }
+}
+
+async function fill(cluster: Cluster, size: number): Promise<void> {
+  const share = options.data === 'mixed' ? 0.5 : 1;
+  // A scale of 1 is 100,000 accounts: 15 MB with the index.
+  await cluster.pgbench('bank', Math.max(1, Math.round((size * share) / 15)));
+  if (share === 1) return;
+  // A row is about 210 bytes on disk.
+  await cluster.sql(
+    `create table orders as
+     select n as id, md5(random()::text) as token, (random() * 1e6)::int as customer,
+       now() - random() * interval '1 year' as placed, round((random() * 1000)::numeric, 2) as amount,
+       (array['new', 'paid', 'sent', 'returned'])[1 + floor(random() * 4)::int] as status,
+       'Order of ' || (random() * 9)::int || ' ' || (array['red', 'green', 'blue'])[1 + floor(random() * 3)::int]
+         || ' items for delivery to the customer at the address number ' || (random() * 1e5)::int as note
+     from generate_series(1, ${Math.round((size * 1e6) / 2 / 210)}) n`,
+    'bank',
+  );
 }
 
 async function bigCluster(cluster: Cluster): Promise<readonly Figure[]> {
@@ -245,8 +267,6 @@ async function memoryWhenSmall(cluster: Cluster): Promise<readonly Figure[]> {
     mebibytes(`restore of ${megabytes / 10} MB: peak memory of Node`, highestPeak([restore]), 'the same'),
   ];
 }
-
-const restoreInputs = {mode: 'restore', storage: 'directory', 'backup-name': 'bench'};
 
 function backupInputs(cluster: Cluster): Readonly<Record<string, string>> {
   return {mode: 'backup', storage: 'directory', 'backup-name': 'bench', ...cluster.inputs};

@@ -142,15 +142,19 @@ async function run(command: Command, options: RunOptions, {signal, account}: Sur
     ...(account && {uid: account.uid, gid: account.gid, cwd: '/'}),
   });
   const ended = once(child, 'close');
+  const succeeded = once(child, 'exit').then(
+    ([status]) => status === 0,
+    () => false,
+  );
   const end = () => endGroup(child.pid);
   if (!options.cleanup) signal.addEventListener('abort', end, {once: true});
   // A receiver forked by pg_basebackup outlives it and keeps our pipes open: end the group with its leader.
   child.once('exit', (status) => status !== 0 && end());
   try {
     const [stdout, stderr] = await Promise.all([
-      options.stdout ? drain(child.stdout, options.stdout, end) : collect(child.stdout),
+      options.stdout ? pipeline(child.stdout, options.stdout).then(() => '') : collect(child.stdout),
       tail(child.stderr, options.onErrorLine),
-      feed(options.stdin, child.stdin, end),
+      feed(options.stdin, child.stdin, succeeded),
       ended,
     ]);
     const status = child.exitCode ?? child.signalCode ?? 'an unknown cause';
@@ -159,6 +163,8 @@ async function run(command: Command, options: RunOptions, {signal, account}: Sur
     return {stdout, stderr};
   } catch (thrown) {
     end();
+    // Nothing may still write when the caller cleans up.
+    await ended.catch(() => undefined);
     throw cancelled() ? cancellation(signal) : startFailure(command.program, thrown);
   } finally {
     signal.removeEventListener('abort', end);
@@ -213,26 +219,22 @@ async function collect(stream: Readable): Promise<string> {
   return Buffer.concat(chunks).toString('utf8');
 }
 
-async function drain(from: Readable, to: Writable, end: () => void): Promise<string> {
-  await pipeline(from, to).catch((error: unknown) => {
-    end();
-    throw error;
-  });
-  return '';
-}
-
-/** A program that stops reading its input says why by its exit status, so that EPIPE is not an error of its own. */
-async function feed(from: Readable | undefined, to: Writable, end: () => void): Promise<void> {
-  if (!from) {
-    to.on('error', () => undefined);
-    to.end();
-    return;
+/**
+ * A program that stops reading its input says why by its status, so that EPIPE is no error of its own. One that
+ * succeeded without the last bytes (tar ends at its end mark) still has the source read to its end, where a digest
+ * is compared.
+ */
+async function feed(from: Readable | undefined, to: Writable, succeeded: Promise<boolean>): Promise<void> {
+  to.on('error', () => undefined);
+  const closed = once(to, 'close').catch(() => undefined);
+  for await (const chunk of from ?? []) {
+    if (to.destroyed) {
+      if (!(await succeeded)) return;
+    } else if (!to.write(chunk)) {
+      await Promise.race([closed, new Promise((resolve) => to.once('drain', resolve))]);
+    }
   }
-  await pipeline(from, to).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'EPIPE' || error.code === 'ERR_STREAM_PREMATURE_CLOSE') return;
-    end();
-    throw error;
-  });
+  to.end();
 }
 
 async function tail(stream: Readable, onLine: (line: string) => void = () => undefined): Promise<string> {

@@ -23,11 +23,7 @@ export const backupInputs = [
 export function readBackup(reader: InputReader, context: RunContext): BackupRequest {
   const format = reader.choice('format', ['tar', 'plain'], 'tar');
   const compress = readCompression(reader, format);
-  const maxRate = reader.matching(
-    'max-rate',
-    /^\d+(\.\d+)?[kM]?$/,
-    'a rate such as 32M or 500k (bytes per second)',
-  );
+  const maxRate = readRate(reader);
   const slot = reader.matching(
     'slot',
     /^[a-z0-9_]{1,63}$/,
@@ -71,6 +67,16 @@ export function readBackup(reader: InputReader, context: RunContext): BackupRequ
 export function readMajor(reader: InputReader): number | 'auto' {
   const value = reader.matching('pg-version', /^(auto|1[3-9]|2\d)$/, 'auto or a major version from 13 on');
   return value === undefined || value === 'auto' ? 'auto' : Number(value);
+}
+
+/** pg_basebackup takes kilobytes per second without a unit (pg_basebackup.c, parse_max_rate). */
+function readRate(reader: InputReader): string | undefined {
+  const allowed = 'a rate from 32k to 1024M (kilobytes or megabytes per second)';
+  const text = reader.matching('max-rate', /^\d+(\.\d+)?[kM]?$/, allowed);
+  const kilobytes = Number.parseFloat(text ?? '32') * (text?.endsWith('M') ? 1024 : 1);
+  if (kilobytes < 32 || kilobytes > 1024 * 1024)
+    reader.reject('max-rate', `${JSON.stringify(text)} is not ${allowed}`);
+  return text;
 }
 
 function readName(reader: InputReader, {now}: RunContext): string {

@@ -78,8 +78,9 @@ const sslmodes = ['disable', 'allow', 'prefer', 'require', 'verify-ca', 'verify-
 function check(reader: InputReader, parameters: Conninfo, password: string | undefined): void {
   const {host = '', port = '5432', sslmode = 'prefer'} = parameters;
   if (!/^\d{1,5}$/.test(port) || Number(port) < 1 || Number(port) > 65535) {
-    // Part of a password that was not percent-encoded may have ended up here.
-    reader.reject('port', 'it is not a port number from 1 to 65535 (one server only)');
+    // From a connection string, it may hold part of a password that was not percent-encoded.
+    const shown = reader.text('port') === undefined ? 'it' : JSON.stringify(port);
+    reader.reject('port', `${shown} is not a port number from 1 to 65535 (one server only)`);
   }
   if (host.includes(',')) reader.reject('host', 'several hosts are not supported: name the one to back up');
   if (!sslmodes.includes(sslmode))

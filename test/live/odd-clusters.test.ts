@@ -48,30 +48,42 @@ describeWithPostgres('an unusual cluster restores with the same rows', () => {
   });
 
   test('names full of quotes, spaces and non-ASCII', async () => {
-    const superuser = `o'Brien "the röle" \\ $HOME`;
+    // initdb refuses quotes and backslashes in the name of its superuser (15.18).
+    const superuser = 'the röle 数 =';
+    const user = `d'Arc "the rôle" 数`;
     const database = `d'b "ñame" 数据 %s`;
     const source = await cluster({superuser});
     await source.pgbench(database);
+    await source.sql(`create role ${quoteName(user)} login superuser`);
     await source.sql(
       `create table ${quoteName(`t "x" 'y' é`)} as select 'ü' as ${quoteName('c c')}`,
       database,
     );
-    await source.tablespace(`spåce 'n' "q" $x`);
+    await source.tablespace(`spåce n "q" $x`);
     await source.sql(
-      `create table there (x) tablespace ${quoteName(`spåce 'n' "q" $x`)} as select 1`,
+      `create table there (x) tablespace ${quoteName(`spåce n "q" $x`)} as select 1`,
       database,
     );
     const home = workspace();
-    await backUp(source, home, {database, label: `o'Brien "läbel" $HOME`});
+    await backUp(source, home, {user, database, label: `o'Brien "läbel" $HOME`});
 
-    const restored = await restoreAndKeepRunning(home, {
+    const checks = {
       'check-database': database,
       'check-sql': `select count(*) = 1 from ${quoteName(`t "x" 'y' é`)}`,
-    });
+    };
+    const restored = await restoreAndKeepRunning(home, checks);
     expect((await restoredConnection(restored)).user).toBe(superuser);
     expect(await checksumOfAllRows(await restoredConnection(restored))).toBe(
       await checksumOfAllRows(source.connection),
     );
+    await stopRestored(restored);
+
+    const second = await restoreAndKeepRunning(home, {
+      ...checks,
+      user,
+      'data-directory': join(home.temp, `o'th er dïr`),
+    });
+    expect(await askRestored(second, 'select current_user')).toBe(user);
   });
 
   test('a file over 1 GB', async () => {

@@ -1,4 +1,4 @@
-import {mkdirSync, symlinkSync} from 'node:fs';
+import {mkdirSync, readdirSync, symlinkSync} from 'node:fs';
 import {join} from 'node:path';
 import {beforeAll, expect, test} from 'vitest';
 import {
@@ -10,7 +10,7 @@ import {
 } from '../support/cluster.js';
 import {processesOf} from '../support/processes.js';
 import {type ActionResult, failure, runAction, succeeded} from '../support/runner.js';
-import {backUp, backupInputs, type Inputs, writeScript} from '../support/steps.js';
+import {backUp, backupDirectory, backupInputs, type Inputs, restore, writeScript} from '../support/steps.js';
 import {listAll, type Workspace, workspace} from '../support/workspace.js';
 
 describeWithPostgres('when pg_basebackup', () => {
@@ -69,7 +69,7 @@ describeWithPostgres('when pg_basebackup', () => {
   test('warns, the step succeeds with an annotation', async () => {
     const home = workspace();
     const warning = 'echo "WARNING:  skipping special file \\"./conf.d\\"" >&2';
-    const result = succeeded(await backUpBy(home, [warning, 'exec REAL "$@"']));
+    const result = succeeded(await backUpBy(home, [warning, 'exec REAL "$@"'], {compress: 'gzip'}));
     expect(result.warnings.join('\n')).toContain('skipping special file "./conf.d"');
   });
 
@@ -102,8 +102,21 @@ describeWithPostgres('when pg_basebackup', () => {
 
   test('writes messages with status 0, none of them is an error', async () => {
     const home = workspace();
-    const result = await backUpBy(home, ['echo "pg_basebackup: error: only said" >&2', 'exec REAL "$@"']);
-    succeeded(result);
+    const said = 'echo "pg_basebackup: error: only said" >&2';
+    succeeded(await backUpBy(home, [said, 'exec REAL "$@"'], {compress: 'gzip'}));
+  });
+
+  // The action looks for zstd inside of the program, where a script has none.
+  test('was built without zstd, the archives are compressed with gzip on all cores, and restore', async () => {
+    const home = workspace();
+    const result = succeeded(await backUpBy(home, ['exec REAL "$@"'], {compress: 'auto'}));
+    expect(result.stdout).toContain('pigz');
+    expect(readdirSync(backupDirectory(home)).sort()).toEqual([
+      'backup_manifest',
+      'base.tar.gz',
+      'pg_wal.tar.gz',
+    ]);
+    await restore(home);
   });
 
   test('really skips a special file, the step warns of it', async () => {
