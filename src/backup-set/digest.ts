@@ -6,7 +6,7 @@ import {Readable} from 'node:stream';
 import {UserError} from '../errors.js';
 import type {BackupFile} from './metadata.js';
 
-const chunkBytes = 1024 * 1024;
+const chunkBytes = 256 * 1024;
 
 /** Size and SHA-256 of every file in a directory, links to tablespaces followed; names sorted. */
 export async function describeFiles(directory: string): Promise<readonly BackupFile[]> {

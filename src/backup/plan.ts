@@ -118,6 +118,8 @@ export function showPlan({request, server, programs, ...plan}: BackupPlan): void
 export async function compressAfterwards(plan: BackupPlan, host: Host): Promise<readonly Command[]> {
   if (plan.compression.method !== 'pigz') return [];
   const archives = (await host.list(plan.partialDirectory)).filter((name) => name.endsWith('.tar'));
-  const processes = `--processes=${host.cores}`;
-  return archives.map((name) => ({program: 'pigz', args: [processes, join(plan.partialDirectory, name)]}));
+  return archives.map((name) => ({
+    program: 'pigz',
+    args: ['--processes', String(host.cores), join(plan.partialDirectory, name)],
+  }));
 }

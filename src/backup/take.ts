@@ -1,4 +1,4 @@
-import {mkdir, readFile, rename, rm} from 'node:fs/promises';
+import {mkdir, readdir, readFile, rename, rm, stat} from 'node:fs/promises';
 import {join} from 'node:path';
 import {UserError} from '../errors.js';
 import {type Command, CommandError, type Host} from '../host/host.js';
@@ -25,6 +25,7 @@ export async function takeBackup(plan: BackupPlan, host: Host, command: Command)
   try {
     const warnings = await group('pg_basebackup', () => runBasebackup(host, command));
     const manifest = await requireManifest(partialDirectory);
+    await requireFiles(plan);
     for (const next of await compressAfterwards(plan, host)) await host.run(next);
     await rename(partialDirectory, finalDirectory);
     return {manifest, warnings};
@@ -63,10 +64,30 @@ async function requireManifest(directory: string): Promise<string> {
   try {
     return await readFile(join(directory, 'backup_manifest'), 'utf8');
   } catch (cause) {
-    throw new UserError(
-      'pg_basebackup ended with status 0 but wrote no backup_manifest: the backup is not complete.',
-      'Check that the pg_basebackup on PATH is PostgreSQL’s own, then run again.',
-      {cause},
-    );
+    throw incomplete('wrote no backup_manifest', cause);
   }
+}
+
+/** Status 0 and a manifest are not enough: an archive that is missing or empty makes no backup. */
+async function requireFiles({request, partialDirectory}: BackupPlan): Promise<void> {
+  const names = await readdir(partialDirectory);
+  const needed =
+    request.format === 'plain'
+      ? ['PG_VERSION', 'backup_label']
+      : ['base.tar', ...(request.walMethod === 'stream' ? ['pg_wal.tar'] : [])];
+  for (const name of needed) {
+    if (!names.some((found) => found === name || found.startsWith(`${name}.`)))
+      throw incomplete(`wrote no ${name}`);
+  }
+  for (const name of names.filter((found) => /\.tar(\.\w+)?$/.test(found))) {
+    if ((await stat(join(partialDirectory, name))).size === 0) throw incomplete(`wrote an empty ${name}`);
+  }
+}
+
+function incomplete(what: string, cause?: unknown): UserError {
+  return new UserError(
+    `pg_basebackup ended with status 0 but ${what}: the backup is not complete.`,
+    'Check that the pg_basebackup on PATH is PostgreSQL’s own, then run again.',
+    {cause},
+  );
 }

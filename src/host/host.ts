@@ -51,7 +51,7 @@ export interface Host {
   look(path: string): Promise<'absent' | 'file' | 'directory' | 'empty-directory' | 'other'>;
   /** Names in a directory, sorted; empty when it is absent. */
   list(directory: string): Promise<readonly string[]>;
-  /** Makes a directory and its missing parents, owned by `user`, mode 0700. */
+  /** Makes a directory and its missing parents; it, also if it was there, is then `user`'s with mode 0700. */
   makeDirectory(path: string): Promise<void>;
   /** Makes an empty directory of a short path for sockets, owned by `user`, mode 0700. */
   makeTemporaryDirectory(): Promise<string>;

@@ -77,7 +77,10 @@ function localHost(signal: AbortSignal, account: Account): Host {
     list: async (directory) => (await readdir(directory).catch(absent))?.sort() ?? [],
     async makeDirectory(path) {
       const first = await mkdir(path, {recursive: true, mode: 0o700});
-      if (first === undefined) return;
+      if (first === undefined) {
+        await chmod(path, 0o700);
+        return give(path);
+      }
       for (let made = path; made.length >= first.length; made = dirname(made)) await give(made);
     },
     async makeTemporaryDirectory() {

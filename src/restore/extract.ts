@@ -37,6 +37,9 @@ export async function extract(extraction: Extraction): Promise<TablespaceDirecto
   const directories =
     files.kind === 'plain' ? await copyPlain(extraction) : await extractTar(extraction, files);
   for (const [oid, path] of directories) await linkTablespace(extraction, oid, path);
+  // A plain directory that was copied may have lost its mode, and PostgreSQL insists on it.
+  await host.run({program: 'chmod', args: ['700', target.dataDirectory]});
+  refuseUnknownMappings(extraction, [...directories.values()]);
   return directories;
 }
 
@@ -69,6 +72,17 @@ async function tablespaceDirectory(extraction: Extraction, oid: string, path?: s
   const source = recorded ?? map.get(oid) ?? path;
   if (source !== undefined && !source.startsWith('/')) return inPlace(target.dataDirectory, oid);
   return (source && request.tablespaceMapping.get(source)) ?? `${target.tablespacesDirectory}/${oid}`;
+}
+
+/** A mapping that fits no tablespace is a mistake: the files went to another place than the user meant. */
+function refuseUnknownMappings({request}: Extraction, used: readonly string[]): void {
+  for (const [from, to] of request.tablespaceMapping) {
+    if (used.includes(to)) continue;
+    throw new UserError(
+      `tablespace-mapping names ${from}, and the backup has no tablespace of that path.`,
+      'Write each path as SELECT pg_tablespace_location(oid) FROM pg_tablespace; shows it on the source.',
+    );
+  }
 }
 
 const inPlace = (dataDirectory: string, oid: string) => `${dataDirectory}/pg_tblspc/${oid}`;
@@ -164,6 +178,8 @@ async function copy(from: Host, command: Command, to: {host: Host; directory: st
 
 /** The source's links lead to paths of the source; the live tablespace may still be there. */
 async function removeLinks(host: Host, directory: string): Promise<void> {
+  if ((await host.look(directory)) === 'absent')
+    throw damaged('pg_tblspc', 'this directory is missing in base.tar');
   await host.run({
     program: 'find',
     args: [directory, '-mindepth', '1', '-maxdepth', '1', '-type', 'l', '-exec', 'rm', '{}', '+'],

@@ -32,11 +32,14 @@ export async function startServer(server: Server, timeoutSeconds: number): Promi
     `--timeout=${timeoutSeconds}`,
     '--silent',
   ];
+  const startedAt = performance.now();
   try {
     await host.run({program: pathOf(programs, 'pg_ctl'), args});
   } catch (error) {
     if (!(error instanceof CommandError)) throw error;
-    throw await startFailure(server, `The restored server did not start within ${timeoutSeconds} s`, error);
+    const seconds = (performance.now() - startedAt) / 1000;
+    const late = seconds >= timeoutSeconds ? ` within start-timeout (${timeoutSeconds} s)` : '';
+    throw await startFailure(server, `The restored server did not start${late}`, error);
   }
 }
 

@@ -4,8 +4,9 @@ import {join} from 'node:path';
 import {DefaultArtifactClient} from '@actions/artifact';
 import {type BackupFile, type Metadata, parseMetadata} from '../backup-set/metadata.js';
 import {UserError} from '../errors.js';
+import type {ListedArtifact, RunArtifacts} from './artifact-listing.js';
 import {cureOfRest, retried} from './artifact-rest.js';
-import type {Candidate, ListedArtifact, RunArtifacts} from './artifact-search.js';
+import type {Candidate} from './artifact-search.js';
 import {eachInParallel, untilAborted} from './parallel.js';
 import type {FetchedBackup, FoundBackup} from './store.js';
 

@@ -1,7 +1,7 @@
 import {setTimeout as sleep} from 'node:timers/promises';
 import {getOctokit} from '@actions/github';
 import {UserError} from '../errors.js';
-import type {ListedArtifact, Repository, RunArtifacts} from './artifact-search.js';
+import type {ListedArtifact, Repository, RunArtifacts} from './artifact-listing.js';
 
 /** An artifact in a repository's list. */
 export interface RepositoryArtifact extends ListedArtifact {

@@ -1,13 +1,8 @@
-import {DefaultArtifactClient, type FindOptions} from '@actions/artifact';
+import {DefaultArtifactClient} from '@actions/artifact';
 import {isPattern, matchesName, problemOfName} from '../backup-set/naming.js';
 import {UserError} from '../errors.js';
+import type {ListedArtifact, Repository, RunArtifacts} from './artifact-listing.js';
 import {listRepository, listRun} from './artifact-rest.js';
-
-/** A repository of GitHub. */
-export interface Repository {
-  readonly owner: string;
-  readonly name: string;
-}
 
 /** The run that this process is part of. */
 export interface ThisRun {
@@ -26,24 +21,6 @@ export interface SearchOptions {
   readonly runId?: number | 'latest' | undefined;
   /** A token with `actions: read`; needed for everything but this run. */
   readonly token?: string | undefined;
-}
-
-/** An artifact as it is listed. */
-export interface ListedArtifact {
-  readonly name: string;
-  readonly id: number;
-  /** Milliseconds since 1970. */
-  readonly createdAt: number;
-  readonly isExpired: boolean;
-}
-
-/** The artifacts of one run. */
-export interface RunArtifacts {
-  /** For people: `artifacts of run 42`. */
-  readonly location: string;
-  readonly artifacts: readonly ListedArtifact[];
-  /** Undefined for this run, whose artifacts need no token. */
-  readonly findBy?: NonNullable<FindOptions['findBy']>;
 }
 
 /** A backup's metadata artifact, and the run that it is in. */

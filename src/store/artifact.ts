@@ -6,7 +6,8 @@ import {saveAsArtifacts, type UploadOptions} from './artifact-upload.js';
 import {untilAborted} from './parallel.js';
 import type {Store} from './store.js';
 
-export type {Repository, ThisRun} from './artifact-search.js';
+export type {Repository} from './artifact-listing.js';
+export type {ThisRun} from './artifact-search.js';
 
 /** What keeping backups as artifacts of GitHub Actions needs to know. */
 export interface ArtifactStoreOptions extends UploadOptions, SearchOptions {}
