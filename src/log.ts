@@ -1,8 +1,11 @@
 import * as core from '@actions/core';
 
-/** Writes lines to the step's log. */
+/**
+ * Writes lines to the step's log. What looks like a command to the runner (`::set-output`, `##[…]`) is made
+ * harmless: file names and messages of servers come from strangers.
+ */
 export function info(message: string): void {
-  core.info(message);
+  core.info(message.replaceAll(/^(\s*)::/gm, '$1\u200b::').replaceAll('##[', '#\u200b#['));
 }
 
 /** Adds a warning annotation to the run's page. */

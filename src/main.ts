@@ -5,7 +5,7 @@ import {backup} from './backup/backup.js';
 import {CancelledError, describe} from './errors.js';
 import {runner, serverRunner} from './host/local.js';
 import {parseRequest, type Request} from './inputs/inputs.js';
-import {readRunContext} from './inputs/run-context.js';
+import {type RunContext, readRunContext} from './inputs/run-context.js';
 import type {StorageRequest} from './inputs/storage.js';
 import {mask} from './log.js';
 import {report} from './report/report.js';
@@ -33,13 +33,13 @@ function chooseStore(storage: StorageRequest, signal: AbortSignal): Store {
   return artifactStore({...storage, thisRun: {serverUrl, repository: {owner, name}, runId}, signal});
 }
 
-function readRequest(temporary: ReturnType<typeof readRunContext>): Request {
+function readRequest(context: RunContext): Request {
   // Secrets are masked before the first line of the log, and so before anything can complain of an input.
   for (const name of ['password', 'connection-string', 'github-token'])
     mask(getInput(name, {trimWhitespace: false}));
   mask(process.env.PGPASSWORD ?? '');
   const read = (name: string) => getInput(name, {trimWhitespace: name !== 'password'});
-  const request = parseRequest(read, temporary);
+  const request = parseRequest(read, context);
   const connection = request.mode === 'backup' ? request.connection : request.primary;
   mask(connection?.password ?? '');
   return request;

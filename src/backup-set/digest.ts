@@ -1,6 +1,6 @@
 import {createHash} from 'node:crypto';
 import {createReadStream} from 'node:fs';
-import {readdir, stat} from 'node:fs/promises';
+import {open, readdir, stat} from 'node:fs/promises';
 import {basename, join} from 'node:path';
 import {Readable} from 'node:stream';
 import {UserError} from '../errors.js';
@@ -17,12 +17,22 @@ export async function describeFiles(directory: string): Promise<readonly BackupF
 
 async function describeFile(directory: string, name: string): Promise<BackupFile> {
   const hash = createHash('sha256');
-  let sizeBytes = 0;
-  for await (const chunk of createReadStream(join(directory, name), {highWaterMark: chunkBytes})) {
-    hash.update(chunk);
-    sizeBytes += chunk.length;
+  // Buffers that are used again: those of a stream pile up until they are collected, 50 MB for a file of 2 GB.
+  const buffers = [Buffer.allocUnsafe(chunkBytes), Buffer.allocUnsafe(chunkBytes)] as const;
+  const file = await open(join(directory, name));
+  try {
+    let sizeBytes = 0;
+    let reading = file.read(buffers[0]);
+    for (let turn = 1; ; turn = 1 - turn) {
+      const {bytesRead, buffer} = await reading;
+      if (bytesRead === 0) return {name, sizeBytes, sha256: hash.digest('hex')};
+      reading = file.read(turn === 1 ? buffers[1] : buffers[0]);
+      hash.update(buffer.subarray(0, bytesRead));
+      sizeBytes += bytesRead;
+    }
+  } finally {
+    await file.close();
   }
-  return {name, sizeBytes, sha256: hash.digest('hex')};
 }
 
 async function listFiles(directory: string): Promise<readonly string[]> {
@@ -53,7 +63,7 @@ async function* verifiedChunks(
 ): AsyncGenerator<Buffer> {
   if (recorded) await checkSize(directory, recorded);
   const hash = recorded && createHash('sha256');
-  for await (const chunk of createReadStream(join(directory, name), {highWaterMark: chunkBytes})) {
+  for await (const chunk of createReadStream(join(directory, name))) {
     hash?.update(chunk);
     yield chunk;
   }

@@ -1,5 +1,6 @@
 import {UserError} from '../errors.js';
 import type {Collation, Tablespace} from '../postgres/facts.js';
+import {problemOfName} from './naming.js';
 
 /** One file of a backup as it is stored. */
 export interface BackupFile {
@@ -12,7 +13,8 @@ export interface BackupFile {
 
 /**
  * What we know of a backup: `<directory>/<backup-name>.json`. It is stored last, on every storage; a backup of
- * ours without it does not exist. Null marks what the role was not allowed to see.
+ * ours without it does not exist. Null marks what the role was not allowed
+ * to see; tablespaces are then empty.
  */
 export interface Metadata {
   readonly schemaVersion: 1;
@@ -115,7 +117,7 @@ const isFile = record({
 });
 
 const shape: Record<Exclude<keyof Metadata, 'schemaVersion'>, Check> = {
-  name: isText,
+  name: (value) => typeof value === 'string' && problemOfName(value) === undefined,
   label: isText,
   startedAt: isTime,
   finishedAt: isTime,

@@ -42,7 +42,7 @@ function tarOf(directory: string, options: readonly string[]): Command {
  * `<oid>.tar.zst` (`.gz` where the runner has no zstd), restorable like a tar backup. `target` must not exist.
  */
 export async function packPlain(host: Host, directory: string, target: string): Promise<void> {
-  await mkdir(target, {recursive: true, mode: 0o700});
+  await mkdir(target, {mode: 0o700});
   const zstd = (await host.findOnPath('zstd')) !== undefined;
   const suffix = zstd ? 'tar.zst' : 'tar.gz';
   const compress = (name: string) => [

@@ -34,12 +34,8 @@ export async function planBackup(
     request.format === 'plain'
       ? mapTablespaces(request, server, tablespacesDirectory)
       : new Map<string, string>();
-  const targets = [
-    finalDirectory,
-    `${finalDirectory}.partial`,
-    tablespacesDirectory,
-    ...tablespaceMapping.values(),
-  ];
+  const beside = ['', '.partial', '.packed', '.json', '.json.partial', '_tablespaces'];
+  const targets = [...beside.map((end) => `${finalDirectory}${end}`), ...tablespaceMapping.values()];
   await refuseTaken(host, targets);
   return {
     request,

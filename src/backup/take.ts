@@ -1,6 +1,6 @@
 import {mkdir, readdir, readFile, rename, rm, stat} from 'node:fs/promises';
-import {join} from 'node:path';
-import {UserError} from '../errors.js';
+import {dirname, join} from 'node:path';
+import {messageOf, UserError} from '../errors.js';
 import {type Command, CommandError, type Host} from '../host/host.js';
 import {group, info, warning} from '../log.js';
 import {explain} from '../postgres/failures.js';
@@ -21,7 +21,7 @@ export interface Taken {
  */
 export async function takeBackup(plan: BackupPlan, host: Host, command: Command): Promise<Taken> {
   const {partialDirectory, finalDirectory, tablespacesDirectory, tablespaceMapping} = plan;
-  await mkdir(partialDirectory, {recursive: true, mode: 0o700});
+  await claim(partialDirectory);
   try {
     const warnings = await group('pg_basebackup', () => runBasebackup(host, command));
     const manifest = await requireManifest(partialDirectory);
@@ -30,12 +30,32 @@ export async function takeBackup(plan: BackupPlan, host: Host, command: Command)
     await rename(partialDirectory, finalDirectory);
     return {manifest, warnings};
   } catch (error) {
-    for (const directory of [partialDirectory, tablespacesDirectory, ...tablespaceMapping.values()]) {
-      await rm(directory, {recursive: true, force: true, maxRetries: 3});
-    }
+    await removeAll([partialDirectory, tablespacesDirectory, ...tablespaceMapping.values()]);
     throw error instanceof CommandError
       ? explain('The backup failed', error, plan.request.connection)
       : error;
+  }
+}
+
+/** Makes the directory, unless somebody else did: of two backups of one name, one goes on. */
+async function claim(directory: string): Promise<void> {
+  await mkdir(dirname(directory), {recursive: true});
+  await mkdir(directory, {mode: 0o700}).catch((cause: NodeJS.ErrnoException) => {
+    if (cause.code !== 'EEXIST') throw cause;
+    throw new UserError(
+      `${directory} exists: another backup of this name is being taken, or one was killed.`,
+      `If none is being taken: rm -r '${directory}'`,
+      {cause},
+    );
+  });
+}
+
+/** What cannot be removed is a warning, so that the failure itself is told. */
+async function removeAll(directories: readonly string[]): Promise<void> {
+  for (const directory of directories) {
+    await rm(directory, {recursive: true, force: true, maxRetries: 3}).catch((error: unknown) => {
+      warning(`${directory} could not be removed: ${messageOf(error)}`);
+    });
   }
 }
 

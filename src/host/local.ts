@@ -162,7 +162,7 @@ async function run(command: Command, options: RunOptions, {signal, account}: Sur
     ]);
     const status = child.exitCode ?? child.signalCode ?? 'an unknown cause';
     if (cancelled()) throw cancellation(signal);
-    if (status !== 0) throw new CommandError(command.program, status, stderr);
+    if (status !== 0) throw new CommandError(command.program, status, {stdout, stderr});
     return {stdout, stderr};
   } catch (thrown) {
     end();
@@ -179,11 +179,9 @@ function cancellation(signal: AbortSignal): Error {
 }
 
 function startFailure(program: string, thrown: unknown): unknown {
-  const code =
-    thrown instanceof Error && 'syscall' in thrown && String(thrown.syscall).startsWith('spawn')
-      ? 'spawn'
-      : '';
-  if (code !== 'spawn') return thrown;
+  const isSpawn =
+    thrown instanceof Error && 'syscall' in thrown && String(thrown.syscall).startsWith('spawn');
+  if (!isSpawn) return thrown;
   return new UserError(`${program} could not be started on the runner.`, `Install ${program}.`, {
     cause: thrown,
   });
@@ -229,15 +227,25 @@ async function collect(stream: Readable): Promise<string> {
  */
 async function feed(from: Readable | undefined, to: Writable, succeeded: Promise<boolean>): Promise<void> {
   to.on('error', () => undefined);
-  const closed = once(to, 'close').catch(() => undefined);
   for await (const chunk of from ?? []) {
     if (to.destroyed) {
       if (!(await succeeded)) return;
     } else if (!to.write(chunk)) {
-      await Promise.race([closed, new Promise((resolve) => to.once('drain', resolve))]);
+      await drainedOrClosed(to);
     }
   }
   to.end();
+}
+
+/** Not a race with one long-lived promise, which would keep a reaction for every wait. */
+function drainedOrClosed(stream: Writable): Promise<void> {
+  return new Promise((resolve) => {
+    const go = () => {
+      stream.off('drain', go).off('close', go);
+      resolve();
+    };
+    stream.once('drain', go).once('close', go);
+  });
 }
 
 async function tail(stream: Readable, onLine: (line: string) => void = () => undefined): Promise<string> {

@@ -28,11 +28,18 @@ const variables = {
 } as const;
 
 /** Variables that would change what programs print or do, or that hold a secret. */
-const notHandedOn = ['PGOPTIONS', 'PGAPPNAME', 'PGDATA', 'PGSERVICE', ...Object.keys(variables)];
+const notHandedOn = [
+  'PGOPTIONS',
+  'PGAPPNAME',
+  'PGDATA',
+  'PGSERVICE',
+  'PGHOSTADDR',
+  ...Object.keys(variables),
+];
 
 /**
  * Merges inputs, connection string and libpq's variables, in libpq's order of precedence. An empty value counts as
- * absent everywhere, as it does for libpq.
+ * absent.
  */
 export function readConnection(
   reader: InputReader,
@@ -73,6 +80,17 @@ function readString(reader: InputReader): Conninfo {
   }
 }
 
+/** Keywords that would lead our own session and pg_basebackup to different servers, or put a secret into argv. */
+const refusedKeywords = [
+  'service',
+  'hostaddr',
+  'sslpassword',
+  'replication',
+  'passfile',
+  'options',
+  'oauth_client_secret',
+];
+
 const sslmodes = ['disable', 'allow', 'prefer', 'require', 'verify-ca', 'verify-full'];
 
 function check(reader: InputReader, parameters: Conninfo, password: string | undefined): void {
@@ -81,6 +99,9 @@ function check(reader: InputReader, parameters: Conninfo, password: string | und
     // From a connection string, it may hold part of a password that was not percent-encoded.
     const shown = reader.text('port') === undefined ? 'it' : JSON.stringify(port);
     reader.reject('port', `${shown} is not a port number from 1 to 65535 (one server only)`);
+  }
+  for (const keyword of refusedKeywords) {
+    if (parameters[keyword] !== undefined) reader.reject('connection-string', `it must not set ${keyword}`);
   }
   if (host.includes(',')) reader.reject('host', 'several hosts are not supported: name the one to back up');
   if (!sslmodes.includes(sslmode))

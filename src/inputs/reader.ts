@@ -1,3 +1,4 @@
+import {resolve} from 'node:path';
 import {UserError} from '../errors.js';
 
 /** Reads inputs one by one and collects what is wrong with them, so that all is reported together. */
@@ -83,7 +84,7 @@ export function readMapping(reader: InputReader, name: string): ReadonlyMap<stri
       );
     } else if (mapping.has(from)) {
       reader.reject(name, `${JSON.stringify(from)} is mapped twice`);
-    } else mapping.set(from, to);
+    } else mapping.set(from, resolve(to));
   }
   return mapping;
 }

@@ -38,6 +38,8 @@ function parseUri(text: string): Conninfo {
     /^postgres(?:ql)?:\/\/(?:([^:@/?#[\]]*)(?::([^@/]*))?@)?([^/?]*)(?:\/([^?]*))?(?:\?(.*))?$/s.exec(text);
   if (!match) throw new ConninfoError(uriHint);
   const [, user, password, hosts = '', database, query = ''] = match;
+  // A password that holds @ or / unencoded would show up in the host or the database.
+  if (`${hosts}${database ?? ''}`.includes('@')) throw new ConninfoError(uriHint);
   const found: Record<string, string> = {...parseHosts(hosts)};
   const given = {user, password, dbname: database};
   for (const [key, value] of Object.entries(given)) if (value) found[key] = decode(value);

@@ -10,19 +10,25 @@ interface Failure {
 
 const quoteIdentifier = (name: string) => `"${name.replaceAll('"', '""')}"`;
 
+/** The line that admits a replication connection from where the server saw it come; `[local]` is its socket. */
+function hbaLine([, address = '', user = '', security = '']: RegExpExecArray): string {
+  const role = quoteIdentifier(user);
+  if (address === '[local]') return `local replication ${role} scram-sha-256`;
+  const type = /no encryption|SSL off/.test(security) ? 'host' : 'hostssl';
+  return `${type} replication ${role} ${address.replace(/%.*/, '')}/${address.includes(':') ? 128 : 32} scram-sha-256`;
+}
+
 /** Messages by their stable fragments: PostgreSQL 13 to 18, LC_MESSAGES=C. */
 const failures: readonly Failure[] = [
   {
     pattern: /no pg_hba\.conf entry for replication connection from host "([^"]+)", user "(.+?)", (.*)/,
-    cure: ([, address, user = '', security = '']) =>
-      `Add this line to the server's pg_hba.conf (the word "all" does not match replication):\n` +
-      `${/no encryption|SSL off/.test(security) ? 'host' : 'hostssl'} replication ${quoteIdentifier(user)} ${address}/${address?.includes(':') ? 128 : 32} scram-sha-256\n` +
-      `then run: SELECT pg_reload_conf();`,
+    cure: (match) =>
+      `Add this line to the server's pg_hba.conf (the word "all" does not match replication):\n${hbaLine(match)}\nthen run: SELECT pg_reload_conf();`,
   },
   {
-    pattern: /pg_hba\.conf rejects replication connection for host "([^"]+)", user "(.+?)"/,
-    cure: ([, address, user = '']) =>
-      `A "reject" line of the server's pg_hba.conf matches. Above it, add:\nhost replication ${quoteIdentifier(user)} ${address}/32 scram-sha-256\nthen run: SELECT pg_reload_conf();`,
+    pattern: /pg_hba\.conf rejects replication connection for host "([^"]+)", user "(.+?)", (.*)/,
+    cure: (match) =>
+      `A "reject" line of the server's pg_hba.conf matches. Above it, add:\n${hbaLine(match)}\nthen run: SELECT pg_reload_conf();`,
   },
   {
     pattern: /must be superuser or replication role to start walsender|permission denied to start WAL sender/,

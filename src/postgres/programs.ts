@@ -74,7 +74,7 @@ function nameAll(found: readonly Programs[], program: string): string {
 }
 
 /** What a restore runs besides postgres; psql is in Debian's client package, in the same directory. */
-const serverPrograms = ['pg_ctl', 'pg_controldata', 'pg_verifybackup', 'psql'];
+const serverPrograms = ['pg_ctl', 'pg_controldata', 'pg_verifybackup', 'pg_waldump', 'psql'];
 
 async function listPrograms(
   host: Host,

@@ -1,6 +1,7 @@
 import {readFileSync} from 'node:fs';
 import type {ConnectionOptions} from 'node:tls';
 import pg from 'pg';
+import {messageOf} from '../errors.js';
 import {type Connection, hostOf, userOf} from './connection.js';
 
 /** One row of a result: column name to value; numbers of 64 bits arrive as text. */
@@ -21,15 +22,17 @@ export type SessionKind = 'sql' | 'replication';
  * both ways). Throws what node-postgres throws; `explain` in failures.ts knows the cure.
  */
 export async function openSession(connection: Connection, kind: SessionKind): Promise<Session> {
-  const attempts = tlsAttempts(connection);
-  for (const [index, ssl] of attempts.entries()) {
-    try {
-      return await connect(connection, kind, ssl);
-    } catch (error) {
-      if (index === attempts.length - 1) throw error;
-    }
+  const [first, second] = tlsAttempts(connection);
+  try {
+    return await connect(connection, kind, first);
+  } catch (error) {
+    // A wrong password (28P01) is wrong both ways, and each try counts for a server that locks accounts.
+    if (second === undefined || (error instanceof pg.DatabaseError && error.code === '28P01')) throw error;
+    return connect(connection, kind, second).catch((later: unknown) => {
+      // pg_hba.conf lets in one way only: the failure of that way is the one to tell.
+      throw /no encryption|SSL off/.test(messageOf(later)) && !/SSL/.test(messageOf(error)) ? error : later;
+    });
   }
-  throw new Error('No way to connect was tried.');
 }
 
 async function connect(
@@ -65,7 +68,9 @@ async function connect(
 }
 
 /** The TLS settings to try, in libpq's order (PostgreSQL manual, "SSL Mode Descriptions"). */
-function tlsAttempts(connection: Connection): readonly (ConnectionOptions | false)[] {
+function tlsAttempts(
+  connection: Connection,
+): readonly [ConnectionOptions | false, (ConnectionOptions | false)?] {
   const {parameters, environment} = connection;
   if (hostOf(connection).startsWith('/')) return [false];
   const tls = (verify: 'no' | 'chain' | 'host'): ConnectionOptions => ({

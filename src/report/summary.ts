@@ -107,11 +107,11 @@ function summarizeRestore(result: RestoreResult): readonly string[] {
 
 const meaning: Readonly<Record<ProofLevel, string>> = {
   transferred: 'size and SHA-256 of every file are those recorded at backup time',
-  'manifest-verified': 'every file agrees with backup_manifest, and the WAL can be read',
+  'manifest-verified': 'pg_verifybackup finds every file as backup_manifest lists it',
   started: 'PostgreSQL starts on it',
   consistent: 'it is consistent and accepts connections',
   recovered: 'recovery ended at the end of the WAL or the target asked for',
-  read: 'every relation of every database was read',
+  read: 'pg_dump read every table of every database',
   checked: 'page checksums or amcheck found no damage',
 };
 

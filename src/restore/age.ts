@@ -13,6 +13,12 @@ export function refuseOld(
 ): void {
   if (maxBackupAgeSeconds === undefined) return;
   const age = finishedAt === undefined ? undefined : ageSeconds(finishedAt);
+  if (finishedAt !== undefined && new Date(finishedAt).getTime() > Date.now() + 3_600_000) {
+    throw new UserError(
+      `The backup says that it was finished at ${new Date(finishedAt).toISOString()}, which is in the future.`,
+      'Check the clocks of the machines: max-backup-age cannot be judged.',
+    );
+  }
   if (age !== undefined && age <= maxBackupAgeSeconds) return;
   throw new UserError(
     age === undefined

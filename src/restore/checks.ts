@@ -109,7 +109,9 @@ async function runCheck(server: Server, {name, program, args, database}: CheckPr
     const where = database === '' ? '' : ` in database ${JSON.stringify(database)}`;
     throw new UserError(
       `Check ${name} failed${where}: ${error.message}`,
-      'The backup restores but holds damaged data: keep older backups, and run the same check on the source.',
+      /permission denied|must be superuser/.test(error.stderr)
+        ? 'Set user to a superuser of the restored cluster.'
+        : 'The backup restores, but its data look damaged: keep older backups, and run the same check on the source.',
       {cause: error},
     );
   }

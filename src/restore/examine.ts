@@ -37,6 +37,10 @@ export async function examine(
   if ((await host.look(`${dataDirectory}/global/pg_control`)) !== 'file')
     throw damaged('global/pg_control', 'it is missing');
   await refuseStrangeFiles(host, dataDirectory, directories);
+  // pg_ctl would send signals to the process whose number is in it.
+  if ((await read('postmaster.pid')) !== undefined) {
+    throw damaged('postmaster.pid', 'no base backup holds one: this is a copy of a data directory');
+  }
   for (const oid of readTablespaceMap((await read('tablespace_map')) ?? '').keys()) {
     if (directories.has(oid) || (await host.look(`${dataDirectory}/pg_tblspc/${oid}`)) !== 'absent') continue;
     throw damaged(
@@ -48,8 +52,11 @@ export async function examine(
   return {dataDirectory, major: Number(version), label, hasWal};
 }
 
-/** A link would lead PostgreSQL out of its directory; a base backup holds files and directories alone. */
-async function refuseStrangeFiles(
+/**
+ * Refuses a directory that holds anything but files, directories, and our links to `directories`: a link would lead
+ * PostgreSQL, or what is still to be extracted, out of the target.
+ */
+export async function refuseStrangeFiles(
   host: Host,
   dataDirectory: string,
   directories: TablespaceDirectories,
@@ -99,6 +106,37 @@ export async function verifyManifest(
     throw damaged(
       'backup_manifest',
       `pg_verifybackup found files that differ from it:\n${lines.slice(0, 5).join('\n')}`,
+    );
+  }
+}
+
+/**
+ * Refuses WAL that creates a tablespace at a path that is in use here: replay writes to the literal path, which may
+ * be the original's (PostgreSQL manual, "Continuous Archiving", "Caveats").
+ */
+export async function refuseTablespaceCreation(
+  host: Host,
+  programs: Programs,
+  extracted: Extracted,
+): Promise<void> {
+  const {dataDirectory, hasWal, label} = extracted;
+  if (!hasWal) return;
+  const args = [
+    '--rmgr=Tablespace',
+    `--path=${dataDirectory}/pg_wal`,
+    `--timeline=${label.timeline}`,
+    `--start=${label.startLsn}`,
+  ];
+  // Without an end it reads to the last record and then exits with status 1.
+  const output = await host.run({program: pathOf(programs, 'pg_waldump'), args}).catch((error: unknown) => {
+    if (error instanceof CommandError) return {stdout: error.stdout};
+    throw error;
+  });
+  for (const [, path = ''] of output.stdout.matchAll(/desc: CREATE \d+ "(.*)"$/gm)) {
+    if (!path.startsWith('/') || (await host.look(path)) === 'absent') continue;
+    throw new UserError(
+      `The WAL of the backup creates a tablespace at ${path}, which exists on ${host.name}: replay would write into it.`,
+      'Restore a backup that was taken when no tablespace was being created, or restore on another machine.',
     );
   }
 }

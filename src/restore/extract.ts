@@ -7,6 +7,7 @@ import {plainTablespaces, tarOfData, tarOfTablespace} from '../backup-set/pack.j
 import {UserError} from '../errors.js';
 import {type Command, CommandError, type Host} from '../host/host.js';
 import type {FetchedBackup} from '../store/store.js';
+import {refuseStrangeFiles} from './examine.js';
 import type {RestoreRequest} from './request.js';
 import {readTablespaceMap} from './tablespace-map.js';
 import type {Target} from './target.js';
@@ -47,21 +48,44 @@ async function extractTar(
   extraction: Extraction,
   files: BackupFiles & {kind: 'tar'},
 ): Promise<TablespaceDirectories> {
-  const {backup, target, host, request} = extraction;
+  const {backup, target, host} = extraction;
   const {dataDirectory} = target;
-  const base = extractArchive(extraction, files.base, dataDirectory);
-  // A mapping names paths of the source, which only base's tablespace_map knows when there is no metadata.
-  if (request.tablespaceMapping.size > 0 && !backup.metadata) await base;
-  const jobs = files.tablespaces.map((archive) => async () => {
-    const path = await tablespaceDirectory(extraction, archive.oid);
-    await extractArchive(extraction, archive, path);
-    return [archive.oid, path] as const;
-  });
-  const [directories] = await settleAll([inTurn(jobs, Math.max(1, host.cores - 1)), base]);
+  const extractBase = () => extractArchive(extraction, files.base, dataDirectory);
+  // Only base's tablespace_map knows a path of the source that the metadata does not tell.
+  const known = new Set(backup.metadata?.tablespaces.map(({oid}) => oid));
+  const waits = files.tablespaces.some(({oid}) => !known.has(oid));
+  if (waits) await extractBase();
+  const isInPlace = async ({oid}: {oid: string}) =>
+    (await tablespaceDirectory(extraction, oid)) === inPlace(dataDirectory, oid);
+  const [inside, outside] = await partition(files.tablespaces, isInPlace);
+  const jobs = outside.map((archive) => () => extractTablespace(extraction, archive));
+  const width = Math.max(1, host.cores - 1);
+  const [directories] = await settleAll([inTurn(jobs, width), waits ? Promise.resolve() : extractBase()]);
+  // Whatever is written into the data directory from here on must not follow a link that base brought along.
   await removeLinks(host, `${dataDirectory}/pg_tblspc`);
+  await refuseStrangeFiles(host, dataDirectory, new Map());
+  for (const archive of inside) await extractTablespace(extraction, archive);
   if (files.wal) await extractArchive(extraction, files.wal, `${dataDirectory}/pg_wal`);
   if (files.manifest) await copyManifest(extraction, files.manifest);
-  return new Map(directories.filter(([oid, path]) => path !== inPlace(dataDirectory, oid)));
+  return new Map(directories);
+}
+
+async function extractTablespace(
+  extraction: Extraction,
+  archive: Archive & {oid: string},
+): Promise<readonly [string, string]> {
+  const path = await tablespaceDirectory(extraction, archive.oid);
+  await extractArchive(extraction, archive, path);
+  return [archive.oid, path];
+}
+
+async function partition<T>(
+  items: readonly T[],
+  holds: (item: T) => Promise<boolean>,
+): Promise<readonly [T[], T[]]> {
+  const [yes, no]: [T[], T[]] = [[], []];
+  for (const item of items) ((await holds(item)) ? yes : no).push(item);
+  return [yes, no];
 }
 
 /** The place of a tablespace: mapped, the default, or inside the data directory when it has no path of its own. */
@@ -103,9 +127,21 @@ async function extractArchive(
   try {
     await host.run(untar(directory, command), {stdin: stream});
   } catch (error) {
-    if (error instanceof CommandError) throw damaged(archive.name, error.message);
-    throw error;
+    throw tarFailure(archive.name, error, directory);
   }
+}
+
+/** tar's first line says why; its last one only that it failed. */
+function tarFailure(name: string, error: unknown, directory: string): unknown {
+  if (!(error instanceof CommandError)) return error;
+  if (!/No space left on device|Disk quota exceeded/.test(error.stderr)) {
+    return damaged(name, error.stderr.trim().split('\n')[0] || error.message);
+  }
+  return new UserError(
+    `The disk is full: ${name} could not be extracted into ${directory}.`,
+    'Free space in an earlier step, or set data-directory to a larger disk.',
+    {cause: error},
+  );
 }
 
 /** Owners in an archive mean nothing here; `..` and absolute names are refused by tar itself. */
@@ -158,6 +194,7 @@ async function copyPlain(extraction: Extraction): Promise<TablespaceDirectories>
   const tablespaces = await plainTablespaces(directory);
   await verifyFiles(directory, backup.metadata?.files ?? []);
   await copy(runner, tarOfData(directory, tablespaces.keys()), {host, directory: target.dataDirectory});
+  await refuseStrangeFiles(host, target.dataDirectory, new Map());
   const directories = new Map<string, string>();
   for (const [oid, from] of tablespaces) {
     const to = await tablespaceDirectory(extraction, oid, from);
@@ -173,7 +210,10 @@ async function copy(from: Host, command: Command, to: {host: Host; directory: st
   const reading = from.run(command, {stdout: stream});
   // The reader must not wait for more when the writer failed.
   reading.catch((error: Error) => stream.destroy(error));
-  await settleAll([to.host.run(untar(to.directory, undefined), {stdin: stream}), reading]);
+  const writing = to.host.run(untar(to.directory, undefined), {stdin: stream});
+  await settleAll([writing, reading]).catch((error: unknown) => {
+    throw tarFailure('the data directory', error, to.directory);
+  });
 }
 
 /** The source's links lead to paths of the source; the live tablespace may still be there. */
@@ -187,15 +227,22 @@ async function removeLinks(host: Host, directory: string): Promise<void> {
 }
 
 async function linkTablespace({target, host}: Extraction, oid: string, path: string): Promise<void> {
-  await host.run({program: 'ln', args: ['-s', path, inPlace(target.dataDirectory, oid)]});
+  await host.run({program: 'ln', args: ['-s', '-T', path, inPlace(target.dataDirectory, oid)]});
 }
 
 /** Runs jobs side by side, `width` at a time, results in order. */
 async function inTurn<T>(jobs: readonly (() => Promise<T>)[], width: number): Promise<T[]> {
   const results: T[] = [];
   const queue = jobs.entries();
+  let failed = false;
   const work = async () => {
-    for (const [index, job] of queue) results[index] = await job();
+    for (const [index, job] of queue) {
+      if (failed) return;
+      results[index] = await job().catch((error: unknown) => {
+        failed = true;
+        throw error;
+      });
+    }
   };
   await settleAll(Array.from({length: width}, work));
   return results;

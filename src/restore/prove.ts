@@ -1,3 +1,4 @@
+import {messageOf} from '../errors.js';
 import type {Host} from '../host/host.js';
 import {group, info, warning} from '../log.js';
 import {checkPages, type PassedCheck, runChecks, timed} from './checks.js';
@@ -42,15 +43,14 @@ export async function prove(unpacked: Unpacked, {request, host, target}: Proving
     user: request.user ?? unpacked.backup.metadata?.bootstrapSuperuser ?? 'postgres',
     isSuperuser: request.user === undefined,
   };
+  await configure(server, request, unpacked.extracted);
   try {
-    await configure(server, request, unpacked.extracted);
-    const proven = await startAndCheck(server, request, unpacked);
-    if (!request.keepRunning) await host.remove(server.socketDirectory);
-    return proven;
+    return await startAndCheck(server, request, unpacked);
   } catch (error) {
-    await stopServer(server, 'immediate');
-    await host.remove(server.socketDirectory);
+    await stopServer(server, 'immediate').catch((failure: unknown) => warning(messageOf(failure)));
     throw error;
+  } finally {
+    if (!request.keepRunning) await removeSecrets(server);
   }
 }
 
@@ -62,6 +62,12 @@ async function makeSocketDirectory(host: Host, {configDirectory}: Target): Promi
   return path;
 }
 
+/** Takes away what only a running server needs. */
+async function removeSecrets({host, target, socketDirectory}: Server): Promise<void> {
+  await host.remove(socketDirectory);
+  await host.remove(`${target.configDirectory}/primary.pgpass`);
+}
+
 async function startAndCheck(server: Server, request: RestoreRequest, unpacked: Unpacked): Promise<Proven> {
   const deadline = Date.now() + request.startTimeoutSeconds * 1000;
   await group('Start PostgreSQL', () => startServer(server, request.startTimeoutSeconds));
@@ -70,14 +76,14 @@ async function startAndCheck(server: Server, request: RestoreRequest, unpacked: 
   const readyAt = performance.now();
   info(`Recovered up to ${recovery.replayedLsn}`);
   const checks = [...unpacked.checks, ...(await runChecks(server, request))];
-  if (!request.keepRunning || request.checks.includes('checksums')) await stopServer(server, 'fast');
+  const wantsPages = request.checks.includes('checksums');
+  if (!request.keepRunning || wantsPages) await stopServer(server, 'fast');
   const control = await readControlData(server.host, server.programs, server.target.dataDirectory);
-  if (request.checks.includes('checksums')) {
+  if (wantsPages) {
     if (control.dataChecksums) checks.push(await timed('checksums', () => checkPages(server)));
     else warning(noChecksums);
   }
-  if (request.keepRunning && request.checks.includes('checksums'))
-    await startServer(server, request.startTimeoutSeconds);
+  if (request.keepRunning && wantsPages) await startServer(server, request.startTimeoutSeconds);
   return {server, recovery, control, readyAt, checks, reached: reachedBy(unpacked, recovery, checks)};
 }
 

@@ -64,7 +64,14 @@ async function readRecovery(server: Server): Promise<Recovery | undefined> {
   } catch (error) {
     if (!(error instanceof CommandError)) throw error;
     if (/role ".*" does not exist/.test(error.stderr)) throw unknownRole(server, error);
-    return undefined;
+    const isStarting =
+      /starting up|not yet accepting|Connection refused|No such file or directory|shutting down/;
+    if (isStarting.test(error.stderr)) return undefined;
+    throw new UserError(
+      `The restored server started, and does not answer: ${error.message}`,
+      'Set user to a superuser of that cluster, or override what hinders the login in postgresql-conf.',
+      {cause: error},
+    );
   }
 }
 

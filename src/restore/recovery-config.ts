@@ -59,7 +59,9 @@ const harmless: readonly Setting[] = [
   {name: 'TimeZone', value: 'UTC'},
   {name: 'temp_tablespaces', value: ''},
   {name: 'default_tablespace', value: ''},
-  {name: 'max_replication_slots', value: '10'},
+  // Also the number of replication origins that a subscriber may have recorded, until 18 gave them their own.
+  {name: 'max_replication_slots', value: '1000'},
+  {name: 'max_active_replication_origins', value: '1000', since: 18},
 ];
 
 /** Traces of the source's own recovery and replication, which would lead the copy elsewhere. */
@@ -81,13 +83,14 @@ const forgotten: readonly Setting[] = [
 /** The generated `postgresql.conf`: later lines win over earlier ones, the user's own come last. */
 export function postgresqlConf(request: RestoreRequest, facts: ConfigFacts): string {
   const {isolate} = request;
+  const required = Object.entries(facts.requiredSettings).map(([name, value]) => ({name, value}));
   const settings = [
     ...(isolate ? [...harmless, {name: 'shared_buffers', value: sharedBuffers(facts.memoryBytes)}] : []),
     // A copy that is stopped after its checks need not survive a crash of the machine; flushing it takes longest.
     ...(isolate && !request.keepRunning ? [{name: 'fsync', value: 'off'}] : []),
     ...forgotten,
     ...places(request, facts),
-    ...(isolate ? Object.entries(facts.requiredSettings).map(([name, value]) => ({name, value})) : []),
+    ...(isolate ? required : []),
     ...recovery(request, facts),
   ];
   const known = settings.filter(
@@ -95,12 +98,16 @@ export function postgresqlConf(request: RestoreRequest, facts: ConfigFacts): str
   );
   return [
     '# Written by the restore; the configuration that came with the backup is unchanged in the data directory.',
+    // Debian keeps the configuration elsewhere, so that the backup's own files may not name these.
+    ...(isolate ? [] : required.map(line)),
     ...(isolate ? [] : facts.ownFiles.map((path) => `include ${quote(path)}`)),
-    ...known.map(({name, value}) => `${name} = ${quote(value)}`),
+    ...known.map(line),
     ...request.postgresqlConf,
     '',
   ].join('\n');
 }
+
+const line = ({name, value}: Setting) => `${name} = ${quote(value)}`;
 
 function places(request: RestoreRequest, facts: ConfigFacts): readonly Setting[] {
   const {dataDirectory, configDirectory} = facts;
@@ -163,15 +170,17 @@ export function pgHbaConf({keepRunning, isolate}: RestoreRequest, ownRules: stri
 
 /**
  * The script behind `restore_command` for a directory of WAL: a segment or history file, plain or compressed.
- * Its arguments are the directory, `%f` and `%p`.
+ * Its arguments are the directory, `%f` and `%p`. Status 1 says that the file is not in the archive, which ends
+ * recovery in peace; a status over 125 ends it with an error (xlogarchive.c, RestoreArchivedFile).
  */
 export const fetchWalScript = `#!/bin/sh
-set -e
-if [ -f "$1/$2" ]; then exec cp "$1/$2" "$3"; fi
-if [ -f "$1/$2.gz" ]; then exec gzip -dc "$1/$2.gz" > "$3"; fi
-if [ -f "$1/$2.lz4" ]; then exec lz4 -dc "$1/$2.lz4" > "$3"; fi
-if [ -f "$1/$2.zst" ]; then exec zstd -dc "$1/$2.zst" > "$3"; fi
-exit 1
+ls "$1" > /dev/null || exit 200
+if [ -f "$1/$2" ]; then cp "$1/$2" "$3" || exit 200
+elif [ -f "$1/$2.gz" ]; then gzip -dc "$1/$2.gz" > "$3" || exit 200
+elif [ -f "$1/$2.lz4" ]; then lz4 -dc "$1/$2.lz4" > "$3" || exit 200
+elif [ -f "$1/$2.zst" ]; then zstd -dc "$1/$2.zst" > "$3" || exit 200
+else exit 1
+fi
 `;
 
 /** A word of a shell command; `%` is doubled because PostgreSQL expands it in `restore_command`. */

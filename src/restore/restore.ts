@@ -1,5 +1,6 @@
 import type {Manifest} from '../backup-set/manifest.js';
-import type {Host} from '../host/host.js';
+import {UserError} from '../errors.js';
+import {CommandError, type Host} from '../host/host.js';
 import {info, warning} from '../log.js';
 import {findServerPrograms} from '../postgres/programs.js';
 import {majorOf} from '../postgres/version.js';
@@ -87,6 +88,7 @@ async function showAndCheck(
     `Backup: ${name} in ${location}${metadata ? `, finished ${metadata.finishedAt}` : ', made without this action'}`,
   );
   info(`Into:   ${target.dataDirectory} on ${host.name}, owned by ${host.user}`);
+  await requireReadable(request.recovery.walDirectory, host);
   if (!request.isolate || request.primary) {
     warning(
       'The restored server is not isolated: it starts with the configuration that came with the backup.',
@@ -96,6 +98,21 @@ async function showAndCheck(
   refuseOld(metadata.finishedAt, request);
   await findServerPrograms(host, majorOf(metadata.serverVersionNumber), request.pgVersion);
   await checkSpace(target, host, metadata.dataSizeBytes);
+}
+
+/** PostgreSQL takes an archive that it cannot read for one that has ended. */
+async function requireReadable(walDirectory: string | undefined, host: Host): Promise<void> {
+  if (walDirectory === undefined) return;
+  try {
+    await host.run({program: 'ls', args: [walDirectory]});
+  } catch (cause) {
+    if (!(cause instanceof CommandError)) throw cause;
+    throw new UserError(
+      `wal-directory ${walDirectory} cannot be read by ${host.user} on ${host.name}.`,
+      `Check the path, and give ${host.user} the right to read it and to pass through its parents (chmod o+rx).`,
+      {cause},
+    );
+  }
 }
 
 function ageOf({metadata}: FetchedBackup, manifest: Manifest | undefined): number | undefined {

@@ -130,7 +130,7 @@ const [rowEnd, columnEnd] = ['\u001e', '\u001f'];
 export async function query(
   server: Server,
   statement: string,
-  database = 'postgres',
+  database = 'template1',
 ): Promise<readonly (readonly string[])[]> {
   const args = [
     '--no-psqlrc',

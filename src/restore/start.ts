@@ -1,5 +1,4 @@
 import {randomUUID} from 'node:crypto';
-import {UserError} from '../errors.js';
 import type {Host} from '../host/host.js';
 import {passfileLine} from '../postgres/connection.js';
 import {formatConninfo} from '../postgres/conninfo.js';
@@ -31,12 +30,6 @@ export async function configure(
 ): Promise<void> {
   const {host, target, programs} = server;
   const {dataDirectory, configDirectory} = target;
-  if ((await host.look(`${dataDirectory}/postmaster.pid`)) !== 'absent') {
-    throw new UserError(
-      'The backup holds a postmaster.pid, which no base backup does: it is a copy of a data directory.',
-      'Restore a backup that pg_basebackup made.',
-    );
-  }
   const ownFiles = await takeOver(host, dataDirectory, configDirectory);
   const write = (name: string, text: string, options = {}) =>
     host.writeText(`${configDirectory}/${name}`, text, options);
@@ -88,5 +81,5 @@ function restoreCommand({recovery}: RestoreRequest, configDirectory: string): st
 function primaryConninfo(primary: NonNullable<RestoreRequest['primary']>, configDirectory: string): string {
   const passfile = primary.password === undefined ? {} : {passfile: `${configDirectory}/primary.pgpass`};
   const name = {application_name: `restored-${randomUUID().slice(0, 8)}`};
-  return formatConninfo({...name, ...primary.parameters, ...passfile});
+  return formatConninfo({...primary.parameters, ...name, ...passfile});
 }

@@ -1,5 +1,6 @@
-import {UserError} from '../errors.js';
+import {messageOf, UserError} from '../errors.js';
 import type {Host} from '../host/host.js';
+import {warning} from '../log.js';
 import type {RestoreRequest} from './request.js';
 
 /** Where a restore writes. Nothing else is touched. */
@@ -9,8 +10,10 @@ export interface Target {
   readonly tablespacesDirectory: string;
   /** The generated configuration and the server's log. */
   readonly configDirectory: string;
-  /** Everything that a restore makes, mapped tablespaces included. */
+  /** Everything that a restore writes into, mapped tablespaces included. */
   readonly all: readonly string[];
+  /** Those of them that were there, empty, before: they are emptied again after a failure, and stay. */
+  readonly found: readonly string[];
 }
 
 /** The directories of a restore. Throws a UserError when one of them is not empty: nothing is overwritten. */
@@ -18,20 +21,42 @@ export async function chooseTarget(request: RestoreRequest, host: Host): Promise
   const {dataDirectory, tablespaceMapping} = request;
   const [tablespacesDirectory, configDirectory] = [`${dataDirectory}_tablespaces`, `${dataDirectory}_config`];
   const all = [dataDirectory, tablespacesDirectory, configDirectory, ...tablespaceMapping.values()];
+  refuseOverlap(all);
+  const found: string[] = [];
   for (const path of all) {
-    const found = await host.look(path);
-    if (found === 'absent' || found === 'empty-directory') continue;
+    const kind = await host.look(path);
+    if (kind === 'empty-directory') found.push(path);
+    if (kind === 'absent' || kind === 'empty-directory') continue;
     throw new UserError(
       `${path} exists already and is not empty, and nothing is overwritten.`,
       'Set data-directory (or tablespace-mapping) to a path that is empty or absent, or remove it in an earlier step.',
     );
   }
-  return {dataDirectory, tablespacesDirectory, configDirectory, all};
+  return {dataDirectory, tablespacesDirectory, configDirectory, all, found};
 }
 
-/** Removes what a failed restore made. */
+/** Two tablespaces in one directory, or one inside of the data directory, would mix their files. */
+function refuseOverlap(paths: readonly string[]): void {
+  for (const [index, path] of paths.entries()) {
+    const other = paths.find((one, at) => at !== index && `${path}/`.startsWith(`${one}/`));
+    if (other === undefined) continue;
+    throw new UserError(
+      `${path} is the same as, or inside of, ${other}: each must be a directory of its own.`,
+      'Change tablespace-mapping or data-directory.',
+    );
+  }
+}
+
+/** Removes what a failed restore wrote. What cannot be removed is a warning, so that the failure itself is told. */
 export async function removeTarget(target: Target, host: Host): Promise<void> {
-  for (const path of target.all) await host.remove(path);
+  for (const path of target.all) {
+    try {
+      if (!target.found.includes(path)) await host.remove(path);
+      else for (const name of await host.list(path)) await host.remove(`${path}/${name}`);
+    } catch (error) {
+      warning(`${path} could not be removed: ${messageOf(error)}`);
+    }
+  }
 }
 
 /** Refuses a target whose disk cannot take the unpacked backup. `neededBytes` is undefined where nobody knows. */

@@ -8,7 +8,14 @@ import {findServerPrograms, type Programs} from '../postgres/programs.js';
 import type {FetchedBackup, FoundBackup} from '../store/store.js';
 import {refuseOld} from './age.js';
 import {type PassedCheck, timed} from './checks.js';
-import {type Extracted, examine, requireWal, rewriteTablespaceMap, verifyManifest} from './examine.js';
+import {
+  type Extracted,
+  examine,
+  refuseTablespaceCreation,
+  requireWal,
+  rewriteTablespaceMap,
+  verifyManifest,
+} from './examine.js';
 import {extract} from './extract.js';
 import type {ProofLevel} from './proof.js';
 import type {RestoreRequest} from './request.js';
@@ -64,6 +71,7 @@ async function unpackFrom(backup: FetchedBackup, unpacking: Unpacking): Promise<
   const programs = await findServerPrograms(host, extracted.major, request.pgVersion);
   const verified = request.checks.includes('manifest');
   const checks = verified ? [await timed('manifest', () => verifyManifest(host, programs, extracted))] : [];
+  await refuseTablespaceCreation(host, programs, extracted);
   await rewriteTablespaceMap(host, dataDirectory, directories);
   const reached: ProofLevel[] = [
     ...(backup.metadata ? (['transferred'] as const) : []),

@@ -38,6 +38,8 @@ interface Uploaded {
 interface Attempt {
   readonly options: UploadOptions;
   readonly stored: Set<string>;
+  /** Uploads that have begun, to be waited for before the attempt is given up. */
+  readonly begun: Promise<unknown>[];
   /** The attempt has failed: an upload that ends after that is deleted by the one who made it. */
   isAbandoned: boolean;
 }
@@ -53,13 +55,18 @@ const client = new DefaultArtifactClient();
 export async function saveAsArtifacts(backup: LocalBackup, options: UploadOptions): Promise<StoredBackup> {
   // By default the client keeps 4 blocks of 8 MiB on their way: 112 MB/s where 16 reach 253 MB/s.
   process.env.ACTIONS_ARTIFACT_UPLOAD_CONCURRENCY ??= '16';
-  const attempt: Attempt = {options, stored: new Set(), isAbandoned: false};
+  const attempt: Attempt = {options, stored: new Set(), begun: [], isAbandoned: false};
   const staging = await mkdtemp(join(tmpdir(), 'artifacts-'));
   try {
     const {id, digest} = await thinProgress(progressEverySeconds, () => uploadAll(backup, staging, attempt));
     return describeStored(backup, options.thisRun, {id, digest});
   } catch (thrown) {
     attempt.isAbandoned = true;
+    // One that ends well after the others were deleted would be left alone.
+    await Promise.race([
+      Promise.allSettled(attempt.begun),
+      sleep(patienceMilliseconds(attempt), undefined, {ref: false}),
+    ]);
     throw saveFailure(backup, thrown, await deleteStored(attempt));
   } finally {
     await rm(staging, {recursive: true, force: true});
@@ -72,13 +79,26 @@ async function uploadAll(backup: LocalBackup, staging: string, attempt: Attempt)
   for (const file of backup.metadata.files) files.push(await stageFile(backup, file, staging));
   // The largest first, so that it does not end up alone at the end.
   files.sort((a, b) => b.sizeBytes - a.sizeBytes);
-  await eachInParallel(files, together, async (file) => void (await upload(file, attempt)));
+  await eachInParallel(files, together, (file) =>
+    begin(attempt, async () => void (await upload(file, attempt))),
+  );
   const uploaded: Uploaded[] = [];
   const metadata = await stageMetadata(backup, staging);
   await eachInParallel([metadata], together, async (file) => void uploaded.push(await upload(file, attempt)));
   const [last] = uploaded;
   if (last === undefined) throw new Error('The metadata file was not uploaded.');
   return last;
+}
+
+function begin(attempt: Attempt, work: () => Promise<void>): Promise<void> {
+  const begun = work();
+  attempt.begun.push(begun);
+  return begun;
+}
+
+/** GitHub kills a cancelled step 10 seconds after SIGINT; the client alone may retry for longer than that. */
+function patienceMilliseconds({options}: Attempt): number {
+  return options.signal.aborted ? 2500 : 15_000;
 }
 
 /** The client ignores the name that it is given and takes the file's, so every file gets a link of the right name. */
@@ -146,14 +166,13 @@ async function send({artifactName, path}: Staged, attempt: Attempt) {
 }
 
 /** Deletes what an attempt stored and returns the names that are left. */
-async function deleteStored({stored, options}: Attempt): Promise<readonly string[]> {
-  // GitHub kills a cancelled step 10 seconds after SIGINT; the client alone may retry for longer than that.
-  const limitMilliseconds = options.signal.aborted ? 5000 : 30_000;
+async function deleteStored(attempt: Attempt): Promise<readonly string[]> {
+  const {stored} = attempt;
   const left = new Set(stored);
   const deletions = [...stored].map(async (name) => {
     if (await deleteQuietly(name)) left.delete(name);
   });
-  await Promise.race([Promise.all(deletions), sleep(limitMilliseconds, undefined, {ref: false})]);
+  await Promise.race([Promise.all(deletions), sleep(patienceMilliseconds(attempt), undefined, {ref: false})]);
   return [...left];
 }
 

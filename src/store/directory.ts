@@ -2,7 +2,8 @@ import {mkdir, readdir, readFile, rename, rm, stat, writeFile} from 'node:fs/pro
 import {join} from 'node:path';
 import {formatMetadata, type Metadata, parseMetadata} from '../backup-set/metadata.js';
 import {isPattern, matchesName} from '../backup-set/naming.js';
-import {UserError} from '../errors.js';
+import {describe, UserError} from '../errors.js';
+import {warning} from '../log.js';
 import type {FoundBackup, LocalBackup, Store, StoredBackup} from './store.js';
 
 /** Where a backup's metadata file is: beside its directory. */
@@ -14,7 +15,7 @@ export function metadataPath(directory: string, name: string): string {
 export async function writeMetadata(directory: string, metadata: Metadata): Promise<void> {
   await mkdir(directory, {recursive: true});
   const path = metadataPath(directory, metadata.name);
-  await writeFile(`${path}.partial`, formatMetadata(metadata), {mode: 0o600});
+  await writeFile(`${path}.partial`, formatMetadata(metadata), {mode: 0o600, flag: 'wx'});
   await rename(`${path}.partial`, path).catch(async (error: unknown) => {
     await rm(`${path}.partial`, {force: true});
     throw error;
@@ -47,15 +48,17 @@ async function findNamed(directory: string, name: string): Promise<FoundBackup> 
 }
 
 async function findNewest(directory: string, wanted: string): Promise<FoundBackup> {
-  const complete: Metadata[] = [];
+  const complete: {name: string; metadata: Metadata}[] = [];
   for (const file of await entries(directory)) {
     const name = file.replace(/\.json$/, '');
     if (name === file || !matchesName(name, wanted) || !(await exists(join(directory, name)))) continue;
-    const metadata = await readMetadata(directory, name);
-    if (metadata) complete.push(metadata);
+    const metadata = await readMetadata(directory, name).catch((error: unknown) => warning(describe(error)));
+    if (metadata) complete.push({name, metadata});
   }
-  const newest = complete.sort((a, b) => Date.parse(b.finishedAt) - Date.parse(a.finishedAt))[0];
-  if (newest) return found(directory, newest.name, newest);
+  const newest = complete.sort(
+    (a, b) => Date.parse(b.metadata.finishedAt) - Date.parse(a.metadata.finishedAt),
+  )[0];
+  if (newest) return found(directory, newest.name, newest.metadata);
   const what =
     wanted === 'latest' ? 'no complete backup of this action' : `no complete backup that matches ${wanted}`;
   return nothingFound(directory, `There is ${what} in ${directory}`);
