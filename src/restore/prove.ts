@@ -45,12 +45,13 @@ export async function prove(unpacked: Unpacked, {request, host, target}: Proving
   };
   await configure(server, request, unpacked.extracted);
   try {
-    return await startAndCheck(server, request, unpacked);
+    const proven = await startAndCheck(server, request, unpacked);
+    if (!request.keepRunning) await removeAccess(server);
+    return proven;
   } catch (error) {
     await stopServer(server, 'immediate').catch((failure: unknown) => warning(messageOf(failure)));
+    await removeAccess(server);
     throw error;
-  } finally {
-    if (!request.keepRunning) await removeSecrets(server);
   }
 }
 
@@ -62,8 +63,8 @@ async function makeSocketDirectory(host: Host, {configDirectory}: Target): Promi
   return path;
 }
 
-/** Takes away what only a running server needs. */
-async function removeSecrets({host, target, socketDirectory}: Server): Promise<void> {
+/** Takes away what only a running server needs: its socket, and the password for its primary. */
+async function removeAccess({host, target, socketDirectory}: Server): Promise<void> {
   await host.remove(socketDirectory);
   await host.remove(`${target.configDirectory}/primary.pgpass`);
 }
