@@ -1,6 +1,7 @@
 import {mkdir, readdir, readFile, rename, rm, stat} from 'node:fs/promises';
 import {dirname, join} from 'node:path';
 import {messageOf, UserError} from '../errors.js';
+import {makeDirectories} from '../host/directories.js';
 import {type Command, CommandError, type Host} from '../host/host.js';
 import {group, info, warning} from '../log.js';
 import {explain} from '../postgres/failures.js';
@@ -39,7 +40,7 @@ export async function takeBackup(plan: BackupPlan, host: Host, command: Command)
 
 /** Makes the directory, unless somebody else did: of two backups of one name, one goes on. */
 async function claim(directory: string): Promise<void> {
-  await mkdir(dirname(directory), {recursive: true});
+  await makeDirectories(dirname(directory));
   await mkdir(directory, {mode: 0o700}).catch((cause: NodeJS.ErrnoException) => {
     if (cause.code !== 'EEXIST') throw cause;
     throw new UserError(

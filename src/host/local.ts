@@ -5,7 +5,6 @@ import {
   access,
   chmod,
   chown,
-  mkdir,
   mkdtemp,
   readdir,
   readFile,
@@ -21,6 +20,7 @@ import type {Readable, Writable} from 'node:stream';
 import {pipeline} from 'node:stream/promises';
 import {StringDecoder} from 'node:string_decoder';
 import {CancelledError, UserError} from '../errors.js';
+import {makeDirectories} from './directories.js';
 import {type Command, CommandError, type Host, type Output, type RunOptions} from './host.js';
 
 /** An operating-system account that programs run as. */
@@ -76,7 +76,7 @@ function localHost(signal: AbortSignal, account: Account): Host {
     look,
     list: async (directory) => (await readdir(directory).catch(absent))?.sort() ?? [],
     async makeDirectory(path) {
-      const first = await mkdir(path, {recursive: true, mode: 0o700});
+      const first = await makeDirectories(path);
       if (first === undefined) {
         await chmod(path, 0o700);
         return give(path);

@@ -1,8 +1,9 @@
-import {mkdir, readdir, readFile, rename, rm, stat, writeFile} from 'node:fs/promises';
+import {readdir, readFile, rename, rm, stat, writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
 import {formatMetadata, type Metadata, parseMetadata} from '../backup-set/metadata.js';
 import {isPattern, matchesName} from '../backup-set/naming.js';
 import {describe, UserError} from '../errors.js';
+import {makeDirectories} from '../host/directories.js';
 import {warning} from '../log.js';
 import type {FoundBackup, LocalBackup, Store, StoredBackup} from './store.js';
 
@@ -13,7 +14,7 @@ export function metadataPath(directory: string, name: string): string {
 
 /** Writes a metadata file whole or not at all, so that a reader never sees half of one. */
 export async function writeMetadata(directory: string, metadata: Metadata): Promise<void> {
-  await mkdir(directory, {recursive: true});
+  await makeDirectories(directory);
   const path = metadataPath(directory, metadata.name);
   await writeFile(`${path}.partial`, formatMetadata(metadata), {mode: 0o600, flag: 'wx'});
   await rename(`${path}.partial`, path).catch(async (error: unknown) => {
