@@ -28,6 +28,7 @@ export async function planBackup(
   request: BackupRequest,
   {host, server, programs}: {host: Host; server: ServerFacts; programs: Programs},
 ): Promise<BackupPlan> {
+  refuseSystemRoots(request, programs);
   const finalDirectory = join(request.directory, request.name);
   const tablespacesDirectory = `${finalDirectory}_tablespaces`;
   const tablespaceMapping =
@@ -52,6 +53,15 @@ export async function planBackup(
     tablespacesDirectory,
     warnings: warningsOf(request, server),
   };
+}
+
+/** Older versions take `system` for the name of a file (PostgreSQL 16 release notes). */
+function refuseSystemRoots({connection}: BackupRequest, programs: Programs): void {
+  if (connection.parameters.sslrootcert !== 'system' || programs.major >= 16) return;
+  throw new UserError(
+    `sslrootcert: system needs a pg_basebackup of PostgreSQL 16 or newer; ${programs.version} was found.`,
+    'Set sslrootcert: /etc/ssl/certs/ca-certificates.crt',
+  );
 }
 
 async function refuseTaken(host: Host, paths: readonly string[]): Promise<void> {

@@ -70,10 +70,9 @@ export class CommandError extends Error {
   readonly program: string;
   readonly status: number | string;
   readonly stderr: string;
-  readonly stdout: string;
 
   /** `status` is the exit status, or the name of the signal that ended the program. */
-  constructor(program: string, status: number | string, {stderr, stdout}: Output) {
+  constructor(program: string, status: number | string, stderr: string) {
     const name = program.split('/').at(-1) ?? program;
     const how = typeof status === 'number' ? `exited with status ${status}` : `was ended by ${status}`;
     const lastLine = stderr.trimEnd().split('\n').at(-1)?.trim();
@@ -82,6 +81,5 @@ export class CommandError extends Error {
     this.program = name;
     this.status = status;
     this.stderr = stderr;
-    this.stdout = stdout;
   }
 }

@@ -162,7 +162,7 @@ async function run(command: Command, options: RunOptions, {signal, account}: Sur
     ]);
     const status = child.exitCode ?? child.signalCode ?? 'an unknown cause';
     if (cancelled()) throw cancellation(signal);
-    if (status !== 0) throw new CommandError(command.program, status, {stdout, stderr});
+    if (status !== 0) throw new CommandError(command.program, status, stderr);
     return {stdout, stderr};
   } catch (thrown) {
     end();

@@ -44,8 +44,10 @@ const failures: readonly Failure[] = [
   },
   {
     pattern: /role "(.+)" does not exist/,
-    cure: ([, role = '']) =>
-      `As a superuser run: CREATE ROLE ${quoteIdentifier(role)} LOGIN REPLICATION PASSWORD '…';`,
+    cure: ([, role = ''], connection) =>
+      connection.parameters.user === undefined
+        ? `user is not set, so the operating system's was taken. Set user.`
+        : `Check user, or as a superuser run: CREATE ROLE ${quoteIdentifier(role)} LOGIN REPLICATION PASSWORD '…';`,
   },
   {
     pattern: /number of requested standby connections exceeds "?max_wal_senders"? \(currently (\d+)\)/,

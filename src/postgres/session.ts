@@ -1,5 +1,5 @@
 import {readFileSync} from 'node:fs';
-import type {ConnectionOptions} from 'node:tls';
+import {type ConnectionOptions, getCACertificates} from 'node:tls';
 import pg from 'pg';
 import {messageOf} from '../errors.js';
 import {type Connection, hostOf, userOf} from './connection.js';
@@ -30,7 +30,9 @@ export async function openSession(connection: Connection, kind: SessionKind): Pr
     if (second === undefined || (error instanceof pg.DatabaseError && error.code === '28P01')) throw error;
     return connect(connection, kind, second).catch((later: unknown) => {
       // pg_hba.conf lets in one way only: the failure of that way is the one to tell.
-      throw /no encryption|SSL off/.test(messageOf(later)) && !/SSL/.test(messageOf(error)) ? error : later;
+      throw /no encryption|SSL off/.test(messageOf(later)) && !/not support SSL/.test(messageOf(error))
+        ? error
+        : later;
     });
   }
 }
@@ -99,6 +101,7 @@ function certificates(
   parameters: Connection['parameters'],
   environment: Connection['environment'],
 ): ConnectionOptions {
+  if (parameters.sslrootcert === 'system') return {ca: getCACertificates('system')};
   const file = (keyword: string, variable: string) => {
     const path = parameters[keyword] ?? environment[variable];
     return path && path !== 'system' ? readFileSync(path, 'utf8') : undefined;

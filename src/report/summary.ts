@@ -134,7 +134,7 @@ function details(title: string, lines: readonly string[]): readonly string[] {
 }
 
 const age = (seconds: number) =>
-  seconds < 7200 ? `${Math.round(seconds / 60)} minutes` : `${(seconds / 3600).toFixed(1)} hours`;
+  seconds < 7200 ? `${Math.ceil(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} hours`;
 const size = (bytes: number) =>
   bytes < 1e6
     ? `${(bytes / 1e3).toFixed(1)} kB`

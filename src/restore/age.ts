@@ -28,4 +28,5 @@ export function refuseOld(
   );
 }
 
-const hours = (seconds: number) => `${(seconds / 3600).toFixed(1)} hours`;
+const hours = (seconds: number) =>
+  seconds < 7200 ? `${Math.ceil(seconds / 60)} minutes` : `${(seconds / 3600).toFixed(1)} hours`;

@@ -134,6 +134,13 @@ async function extractArchive(
 /** tar's first line says why; its last one only that it failed. */
 function tarFailure(name: string, error: unknown, directory: string): unknown {
   if (!(error instanceof CommandError)) return error;
+  if (/Permission denied/.test(error.stderr)) {
+    return new UserError(
+      `${name} could not be extracted: ${error.stderr.trim().split('\n')[0]}`,
+      `PostgreSQL's account must be able to write ${directory} and to pass through its parents: set data-directory.`,
+      {cause: error},
+    );
+  }
   if (!/No space left on device|Disk quota exceeded/.test(error.stderr)) {
     return damaged(name, error.stderr.trim().split('\n')[0] || error.message);
   }

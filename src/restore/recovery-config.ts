@@ -46,7 +46,6 @@ const harmless: readonly Setting[] = [
   {name: 'krb_server_keyfile', value: ''},
   {name: 'bonjour', value: 'off'},
   {name: 'oauth_validator_libraries', value: '', since: 18},
-  {name: 'external_pid_file', value: ''},
   {name: 'huge_pages', value: 'off'},
   {name: 'huge_page_size', value: '0', since: 14},
   {name: 'min_dynamic_shared_memory', value: '0', since: 14},

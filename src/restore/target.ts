@@ -1,5 +1,6 @@
+import {dirname} from 'node:path';
 import {messageOf, UserError} from '../errors.js';
-import type {Host} from '../host/host.js';
+import {CommandError, type Host} from '../host/host.js';
 import {warning} from '../log.js';
 import type {RestoreRequest} from './request.js';
 
@@ -32,7 +33,26 @@ export async function chooseTarget(request: RestoreRequest, host: Host): Promise
       'Set data-directory (or tablespace-mapping) to a path that is empty or absent, or remove it in an earlier step.',
     );
   }
+  await requireReachable(all, host);
   return {dataDirectory, tablespacesDirectory, configDirectory, all, found};
+}
+
+/** PostgreSQL's account must be able to pass through every parent: the runner's own may be closed to it. */
+async function requireReachable(paths: readonly string[], host: Host): Promise<void> {
+  for (const path of new Set(paths.map((one) => dirname(one)))) {
+    let parent = path;
+    while ((await host.look(parent)) === 'absent') parent = dirname(parent);
+    try {
+      await host.run({program: 'test', args: ['-x', parent]});
+    } catch (cause) {
+      if (!(cause instanceof CommandError)) throw cause;
+      throw new UserError(
+        `${host.user}, the account that PostgreSQL runs as, cannot enter ${parent}.`,
+        `Set data-directory to a path that it can reach, or: chmod o+x '${parent}' (and its parents)`,
+        {cause},
+      );
+    }
+  }
 }
 
 /** Two tablespaces in one directory, or one inside of the data directory, would mix their files. */

@@ -71,7 +71,7 @@ async function unpackFrom(backup: FetchedBackup, unpacking: Unpacking): Promise<
   const programs = await findServerPrograms(host, extracted.major, request.pgVersion);
   const verified = request.checks.includes('manifest');
   const checks = verified ? [await timed('manifest', () => verifyManifest(host, programs, extracted))] : [];
-  await refuseTablespaceCreation(host, programs, extracted);
+  await refuseTablespaceCreation({host, programs}, extracted, manifest?.endLsn);
   await rewriteTablespaceMap(host, dataDirectory, directories);
   const reached: ProofLevel[] = [
     ...(backup.metadata ? (['transferred'] as const) : []),

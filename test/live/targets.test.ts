@@ -1,4 +1,4 @@
-import {mkdirSync, writeFileSync} from 'node:fs';
+import {chmodSync, mkdirSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {beforeAll, expect, test} from 'vitest';
 import {type Cluster, createCluster, describeWithPostgres} from '../support/cluster.js';
@@ -16,6 +16,20 @@ describeWithPostgres('nothing is overwritten:', () => {
     await source.sql('create table there (x) tablespace "fast disk" as select 1');
     return () => source.remove();
   });
+
+  test.runIf(process.getuid?.() === 0)(
+    'a temporary folder that postgres cannot enter is told as that, also by a dry run',
+    async () => {
+      const home = workspace();
+      await backUp(source, home);
+      chmodSync(home.temp, 0o700);
+      for (const dryRun of ['true', 'false']) {
+        const message = failure(await runAction(restoreInputs({'dry-run': dryRun}), {workspace: home}));
+        expect(message).toContain(`cannot enter ${home.temp}`);
+        expect(message).not.toContain('damaged');
+      }
+    },
+  );
 
   // mkdir with `recursive` never ends there.
   test('a directory that cannot be made fails the step at once', async () => {

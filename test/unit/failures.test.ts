@@ -46,10 +46,7 @@ describe('the cure of', () => {
   });
 
   test('a message that nobody knows repeats the message', () => {
-    const error = new CommandError('/usr/bin/pg_basebackup', 1, {
-      stdout: '',
-      stderr: 'first\npg_basebackup: error: odd\n',
-    });
+    const error = new CommandError('/usr/bin/pg_basebackup', 1, 'first\npg_basebackup: error: odd\n');
     expect(explain('The backup failed', error, connection).message).toBe(
       'The backup failed: pg_basebackup exited with status 1: pg_basebackup: error: odd',
     );
