@@ -1,6 +1,6 @@
 import {messageOf} from '../errors.js';
 import type {Host} from '../host/host.js';
-import {group, info, warning} from '../log.js';
+import {info, warning} from '../log.js';
 import {checkPages, type PassedCheck, runChecks, timed} from './checks.js';
 import type {ControlData} from './control-data.js';
 import type {ProofLevel} from './proof.js';
@@ -71,7 +71,9 @@ async function removeAccess({host, target, socketDirectory}: Server): Promise<vo
 
 async function startAndCheck(server: Server, request: RestoreRequest, unpacked: Unpacked): Promise<Proven> {
   const deadline = Date.now() + request.startTimeoutSeconds * 1000;
-  await group('Start PostgreSQL', () => startServer(server, request.startTimeoutSeconds));
+  // Not in a group: a failure puts the server's log into one, and GitHub does not nest them.
+  info(`Start ${server.programs.version}`);
+  await startServer(server, request.startTimeoutSeconds);
   const recovery = await awaitRecovery(server, request, deadline);
   requireBackupEnd(recovery, unpacked.manifest?.endLsn);
   const readyAt = performance.now();
