@@ -47,6 +47,12 @@ const scratch = mkdtempSync(join(tmpdir(), 'bench-'));
 // The server's account reads archives in it.
 execFileSync('chmod', ['755', scratch]);
 const home = makeWorkspace();
+// An interrupted run ends by exit, where the clusters are stopped, and takes its own files with it.
+process.once('SIGINT', () => process.exit(130));
+process.once('SIGTERM', () => process.exit(143));
+process.once('exit', () => {
+  for (const directory of [scratch, home.root]) rmSync(directory, {recursive: true, force: true});
+});
 try {
   print([
     ...(await withCluster(megabytes, bigCluster)),

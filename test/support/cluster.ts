@@ -12,7 +12,7 @@ import {
 } from 'node:fs';
 import {createServer} from 'node:net';
 import {tmpdir} from 'node:os';
-import {join} from 'node:path';
+import {dirname, join} from 'node:path';
 import {describe, onTestFinished} from 'vitest';
 import {run} from './command.js';
 import {flipByte} from './workspace.js';
@@ -332,9 +332,12 @@ export function quoteText(text: string): string {
 
 const running = new Set<string>();
 
-// Even when a worker ends early, no server outlives it.
+// Even when a worker ends early, no server outlives it; its directory is the cluster's own.
 process.once('exit', () => {
-  for (const dataDirectory of running) stopNow(dataDirectory);
+  for (const dataDirectory of running) {
+    stopNow(dataDirectory);
+    rmSync(dirname(dataDirectory), {recursive: true, force: true});
+  }
 });
 
 /** Synchronous, so that it also works while the process ends. */
