@@ -1,18 +1,43 @@
 import {defineConfig} from 'vitest/config';
 
-/** One project per ring: unit needs nothing, scenario needs dist, live needs PostgreSQL's programs. */
+const objectStoreTests = ['test/live/s3*.test.ts'];
+
+/**
+ * One project per ring: unit needs nothing, scenario needs dist, live needs PostgreSQL's programs, container a Docker
+ * engine and the images of script/images.
+ */
 export default defineConfig({
   test: {
     projects: [
-      {test: {name: 'unit', include: ['test/unit/**/*.test.ts']}},
+      {test: {name: 'unit', include: ['test/unit/**/*.test.ts'], testTimeout: 60_000}},
       {test: {name: 'scenario', include: ['test/scenario/**/*.test.ts'], testTimeout: 60_000}},
       {
         test: {
           name: 'live',
           include: ['test/live/**/*.test.ts'],
+          exclude: objectStoreTests,
           testTimeout: 180_000,
           hookTimeout: 120_000,
-          maxWorkers: 2,
+          maxWorkers: 3,
+        },
+      },
+      {
+        test: {
+          name: 'live-store',
+          include: objectStoreTests,
+          globalSetup: 'test/support/radosgw-setup.ts',
+          testTimeout: 180_000,
+          hookTimeout: 120_000,
+          maxWorkers: 3,
+        },
+      },
+      {
+        test: {
+          name: 'container',
+          include: ['test/container/**/*.test.ts'],
+          testTimeout: 180_000,
+          hookTimeout: 120_000,
+          maxWorkers: 3,
         },
       },
     ],

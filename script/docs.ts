@@ -108,4 +108,8 @@ if (import.meta.main) {
   const readme = new URL('README.md', root);
   const contract = parseContract(readFileSync(new URL('action.yml', root), 'utf8'));
   writeFileSync(readme, withTables(readFileSync(readme, 'utf8'), contract));
+  // Loaded here alone: whoever only reads the contract does not need all of src.
+  const {withCures} = await import('./cures.ts');
+  const troubleshooting = new URL('docs/troubleshooting.md', root);
+  writeFileSync(troubleshooting, withCures(readFileSync(troubleshooting, 'utf8')));
 }

@@ -6,7 +6,9 @@ const bold = (text: string) => `\x1b[1m${text}\x1b[0m`;
 export function showMarkdown(markdown: string): string {
   const shown: string[] = [];
   let table: string[][] = [];
-  for (const line of [...markdown.split('\n'), '']) {
+  // What pictures show is told in words, too.
+  const words = markdown.replaceAll(/^```mermaid\n[\s\S]*?\n```$/gm, '');
+  for (const line of [...words.split('\n'), '']) {
     if (line.startsWith('|')) {
       table.push(cellsOf(line));
       continue;

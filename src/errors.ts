@@ -12,6 +12,9 @@ export class UserError extends Error {
   }
 }
 
+/** A failure that may be gone when the same is tried again a little later: a lost connection, a server that restarts. */
+export class PassingError extends UserError {}
+
 /** The run was cancelled (GitHub sends SIGINT, then SIGTERM 7.5 s later). */
 export class CancelledError extends Error {
   constructor(signalName: string) {

@@ -1,65 +1,255 @@
 import {once} from 'node:events';
 import {setTimeout as sleep} from 'node:timers/promises';
-import {getInput, setFailed} from '@actions/core';
+import {getInput, getState, saveState, setFailed} from '@actions/core';
 import {backup} from './backup/backup.js';
-import {CancelledError, describe} from './errors.js';
+import type {BackupRequest} from './backup/request.js';
+import {CancelledError, describe, UserError} from './errors.js';
+import {type Claim, openClaim} from './host/claim.js';
+import {explainDisk} from './host/disk-failure.js';
+import type {Host} from './host/host.js';
+import {type Places, removeLeftovers} from './host/leftovers.js';
 import {runner, serverRunner} from './host/local.js';
-import {parseRequest, type Request} from './inputs/inputs.js';
+import {openContainer, type ServiceContainer} from './host/service.js';
+import {knownInputs, parseRequest, type Request} from './inputs/inputs.js';
+import {misspeltInputs} from './inputs/misspelt.js';
+import {requireSystem} from './inputs/operating-system.js';
 import {type RunContext, readRunContext} from './inputs/run-context.js';
 import type {StorageRequest} from './inputs/storage.js';
-import {mask} from './log.js';
-import {report} from './report/report.js';
+import {mask, warning} from './log.js';
+import {accountPackage, aptInstaller, type Installer} from './postgres/install.js';
+import type {Vantage} from './postgres/programs.js';
+import {fromInside, fromRunner} from './postgres/vantage.js';
+import {localAdministrator, remoteAdministrator} from './prepare/administrator.js';
+import {type PrepareSurroundings, prepare} from './prepare/prepare.js';
+import type {PrepareRequest} from './prepare/request.js';
+import {report, reportFailure} from './report/report.js';
+import {endKept, type KeptServer, keptServer} from './restore/kept.js';
 import {restore} from './restore/restore.js';
 import {artifactStore} from './store/artifact.js';
 import {directoryStore} from './store/directory.js';
+import {recordProof} from './store/record-proof.js';
 import type {Store} from './store/store.js';
+import {verify} from './verify/verify.js';
 
 /** Aborted when GitHub cancels the run: SIGINT, 7.5 s later SIGTERM, to this process alone. */
-function cancellation(): AbortSignal {
+function cancellation(): AbortController {
   const controller = new AbortController();
   for (const name of ['SIGINT', 'SIGTERM'] as const) {
     process.on(name, () => controller.abort(new CancelledError(name)));
   }
   // The artifact client reads files in a stream that nobody listens to: its errors arrive here and nowhere else.
   process.on('uncaughtException', (error) => controller.abort(error));
-  return controller.signal;
+  return controller;
 }
 
-function chooseStore(storage: StorageRequest, signal: AbortSignal): Store {
+async function chooseStore(storage: StorageRequest, {signal, claim}: Surroundings): Promise<Store> {
   if (storage.kind === 'directory') return directoryStore(storage.directory);
+  if (storage.kind === 's3') {
+    // The AWS SDK takes long to start, and the other storages need none of it. `eager` keeps it in the one file of dist.
+    const {s3Store} = await import(/* webpackMode: "eager" */ './store/s3.js');
+    return s3Store({...storage, signal});
+  }
   const [owner = '', name = ''] = (process.env.GITHUB_REPOSITORY ?? '').split('/');
   const serverUrl = process.env.GITHUB_SERVER_URL ?? 'https://github.com';
   const runId = Number(process.env.GITHUB_RUN_ID ?? 0);
-  return artifactStore({...storage, thisRun: {serverUrl, repository: {owner, name}, runId}, signal});
+  const thisRun = {serverUrl, repository: {owner, name}, runId};
+  return artifactStore({
+    ...storage,
+    thisRun,
+    signal,
+    scratchDirectory: claim.directory,
+    eventPath: process.env.GITHUB_EVENT_PATH,
+  });
 }
+
+const secretInputs = [
+  'password',
+  'admin-password',
+  'connection-string',
+  'github-token',
+  'passphrase',
+  'decrypt-with',
+] as const;
 
 function readRequest(context: RunContext): Request {
   // Secrets are masked before the first line of the log, and so before anything can complain of an input.
-  for (const name of ['password', 'connection-string', 'github-token'])
-    mask(getInput(name, {trimWhitespace: false}));
+  for (const name of secretInputs) mask(getInput(name, {trimWhitespace: false}));
   mask(process.env.PGPASSWORD ?? '');
-  const read = (name: string) => getInput(name, {trimWhitespace: name !== 'password'});
+  for (const {given, meant} of misspeltInputs(process.env, knownInputs))
+    warning(`${given} is no input of this action, and is ignored. Did you mean ${meant}?`);
+  const read = (name: string) => getInput(name, {trimWhitespace: !/password$|^passphrase$/.test(name)});
   const request = parseRequest(read, context);
-  const connection = request.mode === 'backup' ? request.connection : request.primary;
-  mask(connection?.password ?? '');
+  mask(passwordOf(request) ?? '');
   return request;
 }
 
-async function run(signal: AbortSignal): Promise<void> {
+/** Ends the step as a cancellation does when its time is over. */
+function limit(controller: AbortController, seconds: number | undefined): void {
+  if (seconds === undefined) return;
+  const reason = new UserError(
+    `The step took longer than its timeout (${seconds} s).`,
+    'Raise timeout, or look at the log above for what took so long.',
+  );
+  setTimeout(() => controller.abort(reason), seconds * 1000).unref();
+}
+
+/** At the end of the job, in a process of its own: ends the server that a step of the job kept running. */
+async function runPost(state: string, signal: AbortSignal): Promise<void> {
+  const {temporaryDirectory} = readRunContext(process.env);
+  // The step itself may have been killed.
+  await removeLeftovers({temporaryDirectory, directories: [], paths: []});
+  if (state === '') return;
+  const {container, ...kept} = JSON.parse(state) as KeptServer;
+  try {
+    const host = container
+      ? (await openContainer(container, {runner: runner(signal, temporaryDirectory), signal})).host
+      : await serverRunner(signal, temporaryDirectory);
+    await endKept(kept, host);
+  } catch (error) {
+    // The job has done its work; a container that is gone took its server along.
+    warning(`The restored server was not stopped: ${describe(error)}`);
+  }
+}
+
+function passwordOf(request: Request): string | undefined {
+  if (request.mode === 'verify') return undefined;
+  return (request.mode === 'restore' ? request.primary : request.connection)?.password;
+}
+
+async function run(controller: AbortController): Promise<void> {
+  const {signal} = controller;
+  saveState(postState, 'true');
   const context = readRunContext(process.env);
   const {temporaryDirectory} = context;
   const request = readRequest(context);
-  const store = chooseStore(request.storage, signal);
+  limit(controller, request.timeoutSeconds);
+  requireSystem(request, context.operatingSystem);
+  if (!request.dryRun) await removeLeftovers(placesOf(request, temporaryDirectory));
+  const claim = await openClaim(temporaryDirectory, context.runName);
+  try {
+    await tell(request, {signal, claim, temporaryDirectory, context});
+  } finally {
+    await claim.close();
+  }
+}
+
+/** What every story works with. */
+interface Surroundings {
+  readonly signal: AbortSignal;
+  readonly claim: Claim;
+  readonly temporaryDirectory: string;
+  readonly context: RunContext;
+}
+
+/** Where a run that was killed may have left what is in the way of this one. */
+function placesOf(request: Request, temporaryDirectory: string): Places {
+  const directories = request.mode === 'backup' ? [request.directory] : [];
+  const paths = request.mode === 'restore' && !request.container ? [request.dataDirectory] : [];
+  return {temporaryDirectory, directories, paths};
+}
+
+async function tell(request: Request, surroundings: Surroundings): Promise<void> {
+  const {signal, claim, temporaryDirectory} = surroundings;
+  const here = runner(signal, claim.directory);
+  const reporting = {reportDirectory: request.report ? temporaryDirectory : undefined};
+  if (request.mode === 'verify') {
+    const store = await chooseStore(request.storage, surroundings);
+    const {directory: scratchDirectory} = claim;
+    const result = await verify(request, {runner: here, store, scratchDirectory, signal});
+    if (!result.dryRun) await recordProof(store, result, surroundings.context);
+    return report(result, {...reporting, store});
+  }
+  const service = request.container
+    ? await openContainer(request.container, {runner: here, signal})
+    : undefined;
+  const installing =
+    request.mode !== 'prepare' && request.install === 'auto'
+      ? {installer: aptInstaller(here, temporaryDirectory)}
+      : {};
   switch (request.mode) {
-    case 'backup':
-      return report(await backup(request, {host: runner(signal), store, temporaryDirectory}));
-    case 'restore': {
-      const host = await serverRunner(signal);
-      return report(await restore(request, {host, runner: runner(signal), store, temporaryDirectory}));
+    case 'backup': {
+      const store = await chooseStore(request.storage, surroundings);
+      const vantages = await vantagesOf(request, here, service);
+      const pause = (seconds: number) =>
+        sleep(seconds * 1000, undefined, {signal}).catch(() => signal.throwIfAborted());
+      const all = {runner: here, vantages, store, claim, pause, signal, ...installing};
+      return report(await backup(request, all), {...reporting, store});
     }
+    case 'restore': {
+      const store = await chooseStore(request.storage, surroundings);
+      const open = () => serverRunner(signal, claim.directory);
+      const host = service?.host ?? (await openServerRunner(open, {here, ...request, ...installing}));
+      const result = await restore(request, {
+        host,
+        runner: here,
+        store,
+        claim,
+        ...(service ? {service} : installing),
+      });
+      const kept = await keptServer(result);
+      if (kept) saveState(keptState, JSON.stringify(kept));
+      if (!result.dryRun)
+        await recordProof(
+          store,
+          {...result, serverVersion: result.server.programs.version},
+          surroundings.context,
+        );
+      return report(result, {...reporting, store});
+    }
+    case 'prepare':
+      return report(await prepare(...placePreparation(request, service)));
     default:
       request satisfies never;
   }
+}
+
+/** Where the runner's own account cannot start a server, PostgreSQL's packages bring one that can. */
+async function openServerRunner(
+  open: () => Promise<Host>,
+  {here, installer, dryRun}: {here: Host; installer?: Installer; dryRun: boolean},
+): Promise<Host> {
+  try {
+    return await open();
+  } catch (error) {
+    if (!(error instanceof UserError) || installer === undefined) throw error;
+  }
+  // Nothing is started.
+  if (dryRun) return here;
+  await installer.install(accountPackage);
+  return open();
+}
+
+/** The runner first: its client has all cores and needs no copy; then the container of the service. */
+async function vantagesOf(
+  {connection}: BackupRequest,
+  here: Host,
+  service: ServiceContainer | undefined,
+): Promise<readonly [Vantage, ...Vantage[]]> {
+  if (service === undefined) return [{host: here, connection}];
+  const fromHere = fromRunner(connection, service);
+  return [
+    {host: here, connection: fromHere},
+    {host: service.host, connection: await fromInside(fromHere, service)},
+  ];
+}
+
+/** In a container its local superuser makes the role, elsewhere an administrator over the network. */
+function placePreparation(
+  request: PrepareRequest,
+  service: ServiceContainer | undefined,
+): [PrepareRequest, PrepareSurroundings] {
+  if (service === undefined) return [request, {openAdministrator: () => remoteAdministrator(request)}];
+  const {user = service.superuser, password} = request.admin;
+  const env = {
+    PGUSER: user,
+    PGPORT: String(service.serverPort),
+    ...(service.socketDirectory !== undefined && {PGHOST: service.socketDirectory}),
+    PGDATABASE: 'postgres',
+    ...(password !== undefined && {PGPASSWORD: password}),
+  };
+  const connection = {...request.connection, ...fromRunner(request.connection, service)};
+  const administrator = localAdministrator({host: service.host, program: 'psql', env});
+  return [{...request, connection}, {openAdministrator: async () => administrator}];
 }
 
 /** GitHub kills the process 10 s after SIGINT: what has not ended by itself until then must not hold up the report. */
@@ -69,12 +259,22 @@ async function graceAfter(signal: AbortSignal): Promise<never> {
   throw signal.reason;
 }
 
-const signal = cancellation();
+/** The states that a step leaves to its own end at the end of the job, where GitHub starts this file once more. */
+const [postState, keptState] = ['is-post', 'kept-server'] as const;
+
+const controller = cancellation();
+const {signal} = controller;
 try {
-  await Promise.race([run(signal), graceAfter(signal)]);
+  const work = getState(postState) === '' ? run(controller) : runPost(getState(keptState), signal);
+  await Promise.race([work, graceAfter(signal)]);
   signal.throwIfAborted();
-} catch (error) {
+} catch (thrown) {
+  const error = explainDisk(thrown);
   setFailed(describe(error));
+  // A full disk takes no summary either, and the failure is told.
+  await reportFailure(error, getInput('mode')).catch((why: unknown) =>
+    warning(`No summary: ${describe(why)}`),
+  );
 }
 // A socket that an upload left hanging would keep the process alive for minutes.
 process.exit();

@@ -1,15 +1,18 @@
-import {open, readdir, stat} from 'node:fs/promises';
-import {join} from 'node:path';
 import {UserError} from '../errors.js';
 import {damaged} from './digest.js';
+import {type Decryption, withoutKeys} from './encryption/decryption.js';
+import {isEncrypted} from './encryption/names.js';
+import {manifestNameIn} from './manifest-text.js';
+import {type BackupSource, openStored, type StoredFile} from './source.js';
 
 /** How an archive is compressed. */
 export type Codec = 'none' | 'gzip' | 'lz4' | 'zstd';
 
 /** A tar archive of a backup. */
 export interface Archive {
-  /** `base.tar.zst` */
+  /** `base.tar.zst`, or `base.tar.zst.age` where it is encrypted. */
   readonly name: string;
+  /** How it is compressed, once it is decrypted. */
   readonly codec: Codec;
 }
 
@@ -24,54 +27,70 @@ export type BackupFiles =
       /** Absent when it is in base (`pg_basebackup -D -`, and plain backups that travelled as tar). */
       readonly manifest?: string;
     }
-  | {readonly kind: 'plain'};
+  | {
+      readonly kind: 'plain';
+      /** The data directory. */
+      readonly directory: string;
+    };
 
 /**
- * Tells what a directory holds, by names and then by content: names differ by version and codec, and
- * `pg_wal.tar` is compressed only under client-side gzip. Throws a UserError when it is no base backup.
+ * Tells what the files of a backup are, by names and then by content: names differ by version and codec, and
+ * `pg_wal.tar` is compressed only under client-side gzip. Throws a UserError when it is no base backup, or when a file
+ * of it is encrypted and cannot be opened.
  */
-export async function recognise(directory: string): Promise<BackupFiles> {
-  const names = await readdir(directory);
-  if (names.includes('PG_VERSION')) return {kind: 'plain'};
+export async function recognise(
+  source: BackupSource,
+  decryption: Decryption = withoutKeys,
+): Promise<BackupFiles> {
+  const names = await source.list();
+  const {directory} = source;
+  if (directory !== undefined && names.includes('PG_VERSION')) return {kind: 'plain', directory};
   const archives = new Map<string, string>();
   for (const name of names) {
-    const match = /^(base|pg_wal|\d+)\.tar(\.(gz|lz4|zst))?$/.exec(name);
+    const match = /^(base|pg_wal|\d+)\.tar(\.(gz|lz4|zst))?(\.age)?$/.exec(name);
     if (!match?.[1]) continue;
     if (archives.has(match[1])) throw damaged(name, `${archives.get(match[1])} is there too`);
     archives.set(match[1], name);
   }
   const [base, wal] = [archives.get('base'), archives.get('pg_wal')];
-  if (base === undefined) throw notABackup(directory, names);
+  if (base === undefined) throw notABackup(source, names);
   const oids = [...archives.keys()]
     .filter((stem) => /^\d+$/.test(stem))
     .sort((a, b) => Number(a) - Number(b));
-  const read = (name: string) => readArchive(directory, name);
+  const read = async (name: string) => readArchive(await openStored(source, name), decryption);
+  const manifest = manifestNameIn(names);
+  const tablespaces: (Archive & {oid: string})[] = [];
+  // One after the other: each takes memory where it comes over the network.
+  for (const oid of oids) tablespaces.push({oid, ...(await read(archives.get(oid) ?? ''))});
   return {
     kind: 'tar',
     base: await read(base),
-    tablespaces: await Promise.all(
-      oids.map(async (oid) => ({oid, ...(await read(archives.get(oid) ?? ''))})),
-    ),
+    tablespaces,
     ...(wal !== undefined && {wal: await read(wal)}),
-    ...(names.includes('backup_manifest') && {manifest: 'backup_manifest'}),
+    ...(manifest !== undefined && {manifest}),
   };
 }
 
-async function readArchive(directory: string, name: string): Promise<Archive> {
-  const handle = await open(join(directory, name));
-  try {
-    const {buffer, bytesRead} = await handle.read(Buffer.alloc(512), 0, 512, 0);
-    const codec = codecOf(buffer.subarray(0, bytesRead));
-    if (codec) return {name, codec};
-  } finally {
-    await handle.close();
-  }
-  const {size} = await stat(join(directory, name));
+async function readArchive(file: StoredFile, decryption: Decryption): Promise<Archive> {
+  const {name, sizeBytes} = file;
+  const codec = codecOf(await readHead(decryption.open(name, file.read())));
+  if (codec) return {name, codec};
+  const inside = isEncrypted(name) ? 'what is encrypted in it' : 'it';
   throw damaged(
     name,
-    size === 0 ? 'it is empty' : 'it is neither a tar archive nor compressed with gzip, lz4 or zstd',
+    sizeBytes === 0
+      ? 'it is empty'
+      : `${inside} is neither a tar archive nor compressed with gzip, lz4 or zstd`,
   );
 }
+
+/** The first bytes of what a file holds: no more of it is read than their piece. */
+async function readHead(bytes: AsyncIterable<Buffer>): Promise<Buffer> {
+  for await (const piece of bytes) return Buffer.from(piece.subarray(0, headBytes));
+  return Buffer.alloc(0);
+}
+
+const headBytes = 512;
 
 /** The first bytes of each format: RFC 1952, lz4_Frame_format.md, RFC 8878, and `ustar` at 257 (POSIX pax). */
 function codecOf(head: Buffer): Codec | undefined {
@@ -81,10 +100,12 @@ function codecOf(head: Buffer): Codec | undefined {
   return head.subarray(257, 262).toString('latin1') === 'ustar' ? 'none' : undefined;
 }
 
-function notABackup(directory: string, names: readonly string[]): UserError {
+function notABackup({location, directory}: BackupSource, names: readonly string[]): UserError {
   const shown = names.length === 0 ? 'it is empty' : `it holds ${names.slice(0, 8).join(', ')}`;
   return new UserError(
-    `${directory} is not a base backup: it has neither base.tar (.gz, .lz4, .zst) nor PG_VERSION; ${shown}.`,
-    'Set directory and backup-name so that <directory>/<backup-name> is what pg_basebackup wrote.',
+    `${location} is not a base backup: it has neither base.tar (.gz, .lz4, .zst) nor PG_VERSION; ${shown}.`,
+    directory === undefined
+      ? 'Set storage and backup-name so that <storage>/<backup-name>/ holds what pg_basebackup --format=tar wrote.'
+      : 'Set directory and backup-name so that <directory>/<backup-name> is what pg_basebackup wrote.',
   );
 }

@@ -1,6 +1,7 @@
 import {UserError} from '../errors.js';
 import type {Collation, Tablespace} from '../postgres/facts.js';
 import {problemOfName} from './naming.js';
+import type {Sizes} from './sizes.js';
 
 /** One file of a backup as it is stored. */
 export interface BackupFile {
@@ -9,6 +10,34 @@ export interface BackupFile {
   readonly sizeBytes: number;
   /** Lower-case hexadecimal. */
   readonly sha256: string;
+  /** The artifacts that it was cut into, in their order (file-parts.ts); undefined: it is stored whole. */
+  readonly parts?: readonly FilePart[];
+}
+
+/** A part of a file that is stored by itself. */
+export type FilePart = Pick<BackupFile, 'sizeBytes' | 'sha256'>;
+
+/** How the files of a backup are encrypted. */
+export interface EncryptionFacts {
+  /** age-encryption.org/v1 */
+  readonly format: 'age';
+  /** How many keys open each file; 0 where it is a passphrase. */
+  readonly recipients: number;
+  /** The fields of the metadata that are encrypted, too, as JSON in a file of that format, in base64. */
+  readonly sealed: string;
+}
+
+/** The backup that an incremental one holds the changes since, and what it is known by again. */
+export interface ParentLink {
+  readonly name: string;
+  /** What its store calls it (`CatalogEntry.id`); with artifacts this tells the run. */
+  readonly id: string;
+  /** SHA-256 of its `backup_manifest`, lower-case hexadecimal: another backup of the same name has another. */
+  readonly manifestSha256: string;
+  /** Where it starts: the changes since then are in the incremental backup. */
+  readonly startLsn: string;
+  /** The one that it starts on; it may have ended on a later one. */
+  readonly timeline: number;
 }
 
 /**
@@ -48,11 +77,20 @@ export interface Metadata {
   readonly fromStandby: boolean;
   readonly dataChecksums: boolean | null;
   readonly collations: readonly Collation[] | null;
+  /** The version of the source's C library, whose collations text is sorted by: `2.36`. */
+  readonly libcVersion: string | null;
+  readonly preloadLibraries: readonly string[] | null;
   /** Bytes of the cluster's files before compression, as the manifest adds them up. */
   readonly dataSizeBytes: number;
+  /** How those bytes are divided; undefined in the first metadata files. */
+  readonly sizes?: Sizes | undefined;
   /** Bytes of all `files`. */
   readonly sizeBytes: number;
   readonly files: readonly BackupFile[];
+  /** How `files` are encrypted; undefined: they are not. */
+  readonly encryption?: EncryptionFacts;
+  /** What an incremental backup builds on; undefined: it is a full one. */
+  readonly parent?: ParentLink;
   /** What pg_basebackup warned of, such as special files that it skipped. */
   readonly warnings: readonly string[];
 }
@@ -80,8 +118,11 @@ export function parseMetadata(text: string, source: string): Metadata {
   const wrong = Object.entries(shape).filter(([key, isRight]) => !isRight(value[key]));
   if (wrong.length > 0)
     throw damaged(source, `these fields are missing or wrong: ${wrong.map(([key]) => key).join(', ')}`);
-  return value as unknown as Metadata;
+  return {...unknownBefore, ...value} as unknown as Metadata;
 }
+
+/** Fields that the first metadata files do not have. */
+const unknownBefore = {libcVersion: null, preloadLibraries: null} as const;
 
 type Check = (value: unknown) => boolean;
 
@@ -92,11 +133,16 @@ const isCount: Check = (value) => Number.isSafeInteger(value) && Number(value) >
 const isSeconds: Check = (value) => typeof value === 'number' && value >= 0;
 const isFlag: Check = (value) => typeof value === 'boolean';
 const isLsn: Check = (value) => typeof value === 'string' && /^[0-9A-F]{1,8}\/[0-9A-F]{1,8}$/.test(value);
-const isTime: Check = (value) => typeof value === 'string' && !Number.isNaN(Date.parse(value));
+/** Whether a value is a time as text, such as `2026-11-22T01:00:00.000Z`. */
+export const isTime: Check = (value) => typeof value === 'string' && !Number.isNaN(Date.parse(value));
 const orNull =
   (check: Check): Check =>
   (value) =>
     value === null || check(value);
+const orAbsent =
+  (check: Check): Check =>
+  (value) =>
+    value === undefined || check(value);
 const oneOf =
   (...allowed: string[]): Check =>
   (value) =>
@@ -110,14 +156,30 @@ const record =
   (value) =>
     isRecord(value) && Object.entries(fields).every(([key, check]) => check(value[key]));
 
+const isBase64: Check = (value) => typeof value === 'string' && /^[A-Za-z0-9+/]+={0,2}$/.test(value);
+
+const isSha256: Check = (value) => typeof value === 'string' && /^[0-9a-f]{64}$/.test(value);
+const isName: Check = (value) => typeof value === 'string' && problemOfName(value) === undefined;
+
 const isFile = record({
   name: (value) => isText(value) && isInside(String(value)),
   sizeBytes: isCount,
-  sha256: (value) => typeof value === 'string' && /^[0-9a-f]{64}$/.test(value),
+  sha256: isSha256,
+  parts: orAbsent(listOf(record({sizeBytes: isCount, sha256: isSha256}))),
 });
 
+const isParent = record({
+  name: isName,
+  id: isText,
+  manifestSha256: isSha256,
+  startLsn: isLsn,
+  timeline: isCount,
+});
+
+const isShare = record({oid: isText, name: orNull(isText), sizeBytes: isCount});
+
 const shape: Record<Exclude<keyof Metadata, 'schemaVersion'>, Check> = {
-  name: (value) => typeof value === 'string' && problemOfName(value) === undefined,
+  name: isName,
   label: isText,
   startedAt: isTime,
   finishedAt: isTime,
@@ -140,10 +202,17 @@ const shape: Record<Exclude<keyof Metadata, 'schemaVersion'>, Check> = {
   selfContained: isFlag,
   fromStandby: isFlag,
   dataChecksums: orNull(isFlag),
-  collations: orNull(listOf(record({database: isText, collate: isText, version: orNull(isText)}))),
+  collations: orNull(
+    listOf(record({database: isText, collate: isText, ctype: orAbsent(isText), version: orNull(isText)})),
+  ),
+  libcVersion: orAbsent(orNull(isText)),
+  preloadLibraries: orAbsent(orNull(listOf(isText))),
   dataSizeBytes: isCount,
+  sizes: orAbsent(record({databases: listOf(isShare), tablespaces: listOf(isShare)})),
   sizeBytes: isCount,
   files: listOf(isFile),
+  encryption: orAbsent(record({format: oneOf('age'), recipients: isCount, sealed: isBase64})),
+  parent: orAbsent(isParent),
   warnings: listOf(isText),
 };
 

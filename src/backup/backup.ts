@@ -1,102 +1,168 @@
-import {rm} from 'node:fs/promises';
+import {mkdir, rm} from 'node:fs/promises';
 import {dirname} from 'node:path';
 import type {Metadata} from '../backup-set/metadata.js';
 import {packPlain} from '../backup-set/pack.js';
-import type {Host} from '../host/host.js';
-import {info, warning} from '../log.js';
-import {openLibpqAccess} from '../postgres/connection.js';
-import {gatherFacts} from '../postgres/facts.js';
-import {findClientPrograms} from '../postgres/programs.js';
-import {majorOf} from '../postgres/version.js';
+import {messageOf, PassingError, UserError} from '../errors.js';
+import {type Finding, HinderedError} from '../finding.js';
+import {info, phase, warning} from '../log.js';
+import {type Attestation, attest} from '../provenance/attest.js';
+import {followChain} from '../store/chain.js';
 import {writeMetadata} from '../store/directory.js';
 import type {LocalBackup, Store, StoredBackup} from '../store/store.js';
-import {describeBackup, sizesOf} from './describe.js';
-import {pgBasebackup} from './pg-basebackup.js';
-import {type BackupPlan, planBackup, showPlan} from './plan.js';
+import {sizesOf} from './describe.js';
+import {packedDirectory} from './encrypt.js';
+import {fullInstead, refusesParent} from './parent.js';
+import {type BackupPlan, showPlan} from './plan.js';
+import {type BackupSurroundings, preflight, type Ready} from './preflight.js';
+import {type Pruned, prune} from './prune.js';
 import type {BackupRequest} from './request.js';
-import {type Taken, takeBackup} from './take.js';
-
-/** What a backup works with. */
-export interface BackupSurroundings {
-  /** Where pg_basebackup runs. */
-  readonly host: Host;
-  readonly store: Store;
-  /** The runner's temporary folder: the password file lives there while pg_basebackup runs. */
-  readonly temporaryDirectory: string;
-}
+import {streamBackup} from './stream.js';
+import {takeBackup} from './take.js';
 
 /** A backup that is stored, or, of a dry run, the plan alone. */
-export type BackupResult =
-  | {readonly mode: 'backup'; readonly dryRun: true; readonly plan: BackupPlan}
-  | {
-      readonly mode: 'backup';
-      readonly dryRun: false;
-      readonly plan: BackupPlan;
-      readonly metadata: Metadata;
-      readonly directory: string;
-      readonly stored: StoredBackup;
-    };
+export type BackupResult = Planned &
+  (
+    | {readonly dryRun: true}
+    | {
+        readonly dryRun: false;
+        readonly metadata: Metadata;
+        /** Where it is on this machine; undefined when it was stored while it was taken. */
+        readonly directory?: string;
+        readonly stored: StoredBackup;
+        /** Undefined when none was asked for. */
+        readonly attestation?: Attestation;
+      }
+  );
+
+interface Planned {
+  readonly mode: 'backup';
+  readonly plan: BackupPlan;
+  readonly findings: readonly Finding[];
+  /** What became of older backups; undefined where none were to be removed, or that could not be decided. */
+  readonly pruned?: Pruned;
+}
 
 interface Stored {
   readonly metadata: Metadata;
   readonly stored: StoredBackup;
+  readonly directory?: string;
 }
 
+/** After this time a server that was restarted, or a link that was cut, may be back. */
+const secondTrySeconds = 10;
+
 /**
- * Takes a backup with pg_basebackup, describes it, and stores it. Throws a UserError with the cure for whatever
- * stops it; what was half made is removed, a finished backup is kept.
+ * Takes a backup with pg_basebackup, describes it, and stores it; a second time from the start when the first was
+ * ended by something that passes. Throws a UserError with the cure for whatever stops it; what was half made is
+ * removed, a finished backup is kept.
  */
 export async function backup(
   request: BackupRequest,
   surroundings: BackupSurroundings,
 ): Promise<BackupResult> {
-  const {host, store} = surroundings;
-  const [server] = await Promise.all([gatherFacts(request.connection), store.checkName(request.name)]);
-  const programs = await findClientPrograms(host, majorOf(server.versionNumber), request.pgVersion);
-  const plan = await planBackup(request, {host, server, programs});
-  showPlan(plan);
-  for (const text of plan.warnings) warning(text);
-  if (request.dryRun) return {mode: 'backup', dryRun: true, plan};
-
-  const startedAt = new Date();
-  const taken = await runPlan(plan, surroundings);
-  const described = await describeBackup(plan, taken, startedAt);
-  const {metadata, stored} = await storeBackup(described, surroundings);
-  info(`Stored ${metadata.name}: ${stored.location}`);
-  return {mode: 'backup', dryRun: false, plan, metadata, directory: plan.finalDirectory, stored};
-}
-
-async function runPlan(plan: BackupPlan, {host, temporaryDirectory}: BackupSurroundings): Promise<Taken> {
-  const {request} = plan;
-  const access = await openLibpqAccess(request.connection, temporaryDirectory);
   try {
-    const command = pgBasebackup(request, {
-      ...plan,
-      targetDirectory: plan.partialDirectory,
-      conninfo: access.conninfo,
-    });
-    return await takeBackup(plan, host, {...command, env: access.env});
-  } finally {
-    await access.close();
+    return await tryBackup(request, surroundings);
+  } catch (error) {
+    if (!passes(error)) throw error;
+    warning(`${messageOf(error)}\nIt is tried once more in ${secondTrySeconds} s.`);
+    await surroundings.pause(secondTrySeconds);
+    return tryBackup(request, surroundings);
   }
 }
 
-/** A finished backup stays on the runner, complete with its metadata, also when storing it elsewhere fails. */
-async function storeBackup(backup: LocalBackup, {host, store}: BackupSurroundings): Promise<Stored> {
-  if (store.takesDirectories) return {...backup, stored: await store.save(backup)};
-  await writeMetadata(dirname(backup.directory), backup.metadata);
-  if (backup.metadata.format === 'tar') return {...backup, stored: await store.save(backup)};
+function passes(error: unknown): boolean {
+  if (error instanceof PassingError) return true;
+  if (!(error instanceof HinderedError)) return false;
+  const errors = error.findings.filter(({level}) => level === 'error');
+  return errors.every(({cause}) => cause instanceof PassingError);
+}
 
-  const filesDirectory = `${backup.directory}.packed`;
+async function tryBackup(request: BackupRequest, surroundings: BackupSurroundings): Promise<BackupResult> {
+  const ready = await phase('Preflight', () => preflight(request, surroundings));
+  showPlan(ready.plan);
+  if (request.dryRun)
+    return {mode: 'backup', ...ready, dryRun: true, ...(await pruneFor(ready.plan, surroundings))};
+
+  const kept = await takeAndStore(ready, surroundings);
+  const {metadata, stored} = kept;
+  info(`Stored ${metadata.name}: ${stored.location}`);
+  const wanted = request.attestation;
+  const attestation = wanted && (await attest({metadata, location: stored.location}, wanted));
+  await requireChain(metadata, surroundings.store);
+  // Last, so that a backup that nobody may restore takes the place of no other.
+  const pruned = await pruneFor(kept.plan, surroundings, metadata);
+  return {mode: 'backup', dryRun: false, ...kept, ...(attestation && {attestation}), ...pruned};
+}
+
+/** Takes and stores a backup: a full one where the server does not build on the parent that was chosen. */
+async function takeAndStore(ready: Ready, surroundings: BackupSurroundings): Promise<Ready & Stored> {
+  const {plan, findings} = ready;
   try {
-    await packPlain(host, backup.directory, filesDirectory);
+    const kept = plan.isStreamed
+      ? await streamBackup(plan, surroundings)
+      : await storeBackup(await takeBackup(plan, surroundings), surroundings);
+    return {...ready, ...kept};
+  } catch (error) {
+    const {parent, ...full} = plan;
+    if (!parent || !refusesParent(error)) throw error;
+    const finding = fullInstead(error);
+    warning(`${finding.subject}: ${finding.observed}\n${finding.cure}`);
+    return takeAndStore({plan: full, findings: [...findings, finding]}, surroundings);
+  }
+}
+
+/** Another run may have removed meanwhile what the backup builds on. */
+async function requireChain(metadata: Metadata, store: Store): Promise<void> {
+  await followChain({metadata}, store).catch((cause: unknown) => {
+    if (!(cause instanceof UserError)) throw cause;
+    throw new UserError(
+      `Backup ${metadata.name} is stored, but what it builds on could not be found again: ${cause.message}`,
+      `Look whether its chain is whole: mode: verify, backup-name: ${metadata.name}. If it is not, take the next one without incremental. Give the workflows that back up this system one concurrency group, so that none removes what another one needs: concurrency: backup`,
+      {cause},
+    );
+  });
+}
+
+/** Without metadata, of a dry run: what would be removed if the backup were made now. */
+async function pruneFor(
+  {request, server, parent}: BackupPlan,
+  {store}: BackupSurroundings,
+  metadata?: Metadata,
+): Promise<{pruned?: Pruned}> {
+  const {retention, dryRun, name} = request;
+  if (retention === undefined) return {};
+  const {systemIdentifier} = server;
+  const {finishedAt, sizeBytes} = metadata ?? {finishedAt: new Date().toISOString(), sizeBytes: 0};
+  const needed = parent && {parent: parent.link.name};
+  const pruned = await prune(
+    {name, systemIdentifier, finishedAt, sizeBytes, ...needed},
+    {store, retention, dryRun},
+  );
+  return pruned ? {pruned} : {};
+}
+
+/** A finished backup stays on the runner, complete with its metadata, also when storing it elsewhere fails. */
+async function storeBackup(backup: LocalBackup, {runner, store, claim}: BackupSurroundings): Promise<Stored> {
+  const save = (whole: LocalBackup) => phase('Store', () => store.save(whole));
+  if (store.takesDirectories) return {...backup, stored: await save(backup)};
+  await writeMetadata(dirname(backup.directory), backup.metadata);
+  if (backup.metadata.format === 'tar' || backup.metadata.encryption)
+    return {...backup, stored: await save(backup)};
+
+  const filesDirectory = packedDirectory(backup.directory);
+  const mark = await claim.mark(filesDirectory);
+  try {
+    await mkdir(filesDirectory, {mode: 0o700});
+    await mark.note([filesDirectory]);
+    await phase('Pack', () => packPlain(runner, backup.directory, filesDirectory));
     const packed = {
       ...backup,
       filesDirectory,
       metadata: {...backup.metadata, ...(await sizesOf(filesDirectory))},
     };
-    return {...packed, stored: await store.save(packed)};
+    return {...packed, stored: await save(packed)};
   } finally {
     await rm(filesDirectory, {recursive: true, force: true});
+    await mark.release();
   }
 }

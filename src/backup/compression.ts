@@ -1,6 +1,6 @@
 import {UserError} from '../errors.js';
 import {CommandError, type Host} from '../host/host.js';
-import {type Programs, pathOf} from '../postgres/programs.js';
+import {type Client, type Programs, pathOf} from '../postgres/programs.js';
 import type {BackupRequest, Compression} from './request.js';
 
 /** How a backup will be compressed: by pg_basebackup, or by pigz once the archives are on disk. */
@@ -8,9 +8,12 @@ export type ChosenCompression = Compression | {readonly method: 'pigz'};
 
 /** What is known when the codec is chosen. */
 interface Circumstances {
-  readonly host: Host;
-  readonly programs: Programs;
+  /** Compresses what pg_basebackup itself does not. */
+  readonly runner: Host;
+  readonly client: Client;
   readonly serverMajor: number;
+  /** The archives are stored as pg_basebackup writes them: nothing can compress them afterwards. */
+  readonly isStreamed: boolean;
 }
 
 /**
@@ -25,9 +28,11 @@ export async function chooseCompression(
   if (request.compress !== 'auto') return allowed(request.compress, circumstances);
   // A plain backup is written as files, which pg_basebackup does not compress.
   if (request.format === 'plain') return {method: 'none'};
-  const {host, programs} = circumstances;
+  const {runner, client, isStreamed} = circumstances;
+  const {host, programs} = client;
+  if (programs.isToBeInstalled && programs.major >= 15) return fastZstd(host.cores);
   if (programs.major >= 15 && (await hasZstd(host, programs))) return fastZstd(host.cores);
-  if (await host.findOnPath('pigz')) return {method: 'pigz'};
+  if (!isStreamed && (await runner.findOnPath('pigz'))) return {method: 'pigz'};
   return {method: 'gzip'};
 }
 
@@ -39,8 +44,9 @@ function fastZstd(cores: number): Compression {
 /** Whether the program was built with zstd: then it is linked against this function of libzstd. */
 async function hasZstd(host: Host, programs: Programs): Promise<boolean> {
   try {
-    const args = ['--quiet', '--fixed-strings', 'ZSTD_compressStream2', pathOf(programs, 'pg_basebackup')];
-    await host.run({program: 'grep', args});
+    // busybox's grep sees nothing behind a NUL; `-c` reads to the end, so that nobody is left with a broken pipe.
+    const script = `tr -d '\\000' < "$1" | grep -c -F ZSTD_compressStream2`;
+    await host.run({program: 'sh', args: ['-c', script, 'sh', pathOf(programs, 'pg_basebackup')]});
     return true;
   } catch (error) {
     if (error instanceof CommandError && error.status === 1) return false;
@@ -48,7 +54,7 @@ async function hasZstd(host: Host, programs: Programs): Promise<boolean> {
   }
 }
 
-function allowed(compression: Compression, {programs, serverMajor}: Circumstances): Compression {
+function allowed(compression: Compression, {client: {programs}, serverMajor}: Circumstances): Compression {
   const asked = formatCompression(compression);
   if (
     programs.major < 15 &&

@@ -12,6 +12,10 @@ export interface BaseBackupFacts {
   readonly targetDirectory: string;
   /** Without a password. */
   readonly conninfo: string;
+  /** Where the client finds the manifest of the backup that an incremental one builds on. */
+  readonly parentManifest?: string;
+  /** The files do not stay: nothing is gained by waiting until the disk has them. */
+  readonly isStreamed: boolean;
 }
 
 /** The command that takes the backup. Long options, because they read as prose in the log. */
@@ -34,6 +38,9 @@ export function pgBasebackup(request: BackupRequest, facts: BaseBackupFacts): Co
   ];
   if (request.maxRate !== undefined) args.push(`--max-rate=${request.maxRate}`);
   if (request.slot !== undefined) args.push(`--slot=${request.slot}`);
+  // What it writes is removed again; the encrypted files are brought to disk instead (backup-set/encryption/files.ts).
+  if (request.encryption || facts.isStreamed) args.push('--no-sync');
+  if (facts.parentManifest !== undefined) args.push(`--incremental=${facts.parentManifest}`);
   if (request.writeRecoveryConf) args.push('--write-recovery-conf');
   return {program: pathOf(facts.programs, 'pg_basebackup'), args};
 }

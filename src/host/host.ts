@@ -1,4 +1,5 @@
-import type {Readable, Writable} from 'node:stream';
+import type {Writable} from 'node:stream';
+import {UserError} from '../errors.js';
 
 /** A program and its arguments, as a value: an array, so that no shell ever reads an input. */
 export interface Command {
@@ -10,14 +11,29 @@ export interface Command {
 
 /** What goes into a running program and where its output goes. */
 export interface RunOptions {
-  /** Fed to the program's standard input; without it the input is empty. */
-  readonly stdin?: Readable;
+  /**
+   * Fed to the program's standard input; without it the input is empty. A piece of 64 KiB or more may be gone when
+   * the next one is asked for.
+   */
+  readonly stdin?: AsyncIterable<Uint8Array | string>;
   /** Takes the program's standard output; without it the output is kept and returned. */
   readonly stdout?: Writable;
   /** Called with every complete line of standard error as it is written. */
   readonly onErrorLine?: (line: string) => void;
+  /** Aborted: the program is ended with all its children, and `run` throws the signal's reason. */
+  readonly signal?: AbortSignal;
+  /** Given the program's process id once it runs, to hold it back by. Its children are left alone. */
+  readonly onStart?: (pid: number) => void;
+  /**
+   * The program starts no others, and so needs no process group and no session of its own. Linux gives each session a
+   * share of the processor (sched_autogroup): on a busy machine two that feed each other from two shares take 2.5
+   * times as long.
+   */
+  readonly startsNoOthers?: boolean;
   /** Run to its end although the run is cancelled: for stopping servers and removing files. */
   readonly cleanup?: boolean;
+  /** With `cleanup`: SIGTERM tells the program alone when the run is cancelled; what it does then is its own affair. */
+  readonly tellsCancellation?: boolean;
 }
 
 /** What a program that succeeded wrote. */
@@ -26,6 +42,65 @@ export interface Output {
   readonly stdout: string;
   /** The last 64 KiB. */
   readonly stderr: string;
+}
+
+/** How a server of a host is reached from the runner. */
+export interface Network {
+  /** The address that it must listen on: `127.0.0.1`, or a container's own. */
+  readonly address: string;
+  /** The runner's address as that server sees it. */
+  readonly clientAddress: string;
+  /** False where that address leads nowhere from the runner. */
+  readonly isReachable: boolean;
+}
+
+/** What starting a server needs to know. */
+export interface Launching {
+  readonly logPath: string;
+  readonly timeoutSeconds: number;
+  /** Asked again and again until it says so, or the time is over. */
+  readonly isReady: () => Promise<boolean>;
+}
+
+/** A directory whose files are meant for the runner. */
+export interface Outbox {
+  /** Where the program runs that fills it. */
+  readonly host: Host;
+  readonly path: string;
+  /** Moves the files to the runner. */
+  deliver(): Promise<void>;
+  /** Ends its host, and removes what is left of it; the runner's directory stays. */
+  close(): Promise<void>;
+}
+
+/** How an archive is extracted. */
+export interface ExtractOptions {
+  /** The program that decompresses the stream; without it tar gets the stream as it is. */
+  readonly codec?: string;
+  /** Most bytes that may come out of `codec`. Not exact: tar looks at every record of 10240 bytes. */
+  readonly limitBytes?: number;
+}
+
+/** What tar says when it is stopped at `limitBytes`. */
+export const overLimit = 'pg-basebackup-action: the archive is larger than it may be';
+
+/** What GNU tar does at its checkpoint, by a shell: it ends its parent, which is that tar. */
+export const stopTar = `exec=echo '${overLimit}' >&2; kill $PPID`;
+
+/** Bytes of a record of GNU tar, unless it is told otherwise. */
+export const tarRecordBytes = 10240;
+
+/** Whether an archive was larger than `limitBytes`. */
+export function isOverLimit(error: CommandError): boolean {
+  return error.stderr.includes(overLimit);
+}
+
+/** The refusal of a text file that is longer than any of its kind. */
+export function tooLong(path: string, limitBytes: number): UserError {
+  return new UserError(
+    `${path} has more than ${limitBytes} bytes, which is more than any such file has.`,
+    'Nothing was started. Restore another backup (backup-name), and find out who made this one.',
+  );
 }
 
 /**
@@ -41,11 +116,39 @@ export interface Host {
   readonly cores: number;
   /** Bytes of memory that this host has. */
   readonly memoryBytes: number;
+  /** For files that outlive no step: the runner's temporary folder. */
+  readonly scratchDirectory: string;
+  /** How later steps reach a server of this host. */
+  readonly network: Network;
+
+  /** What to do when PostgreSQL's programs of a major version are missing here: text to paste. */
+  adviseInstall(what: 'client' | 'server', major: number): string;
+  /** A command line that runs a command here as root: text to paste into an earlier step. */
+  adviseAsRoot(command: string): string;
 
   /** Runs a program in a process group of its own. Throws a CommandError when its status is not 0. */
   run(command: Command, options?: RunOptions): Promise<Output>;
   /** The path of a program on PATH, links resolved, or undefined. */
   findOnPath(program: string): Promise<string | undefined>;
+  /**
+   * Starts a server that goes on after this run, its output appended to a log, and returns when it is ready or has
+   * ended. Present where a server must not be left to the host's first process, as `pg_ctl start` leaves it.
+   */
+  readonly launch?: (command: Command, launching: Launching) => Promise<void>;
+
+  /**
+   * Extracts a tar stream into a directory, everything owned by `user`. Names that lead out of the directory, and a
+   * second file of the same name, are refused by tar itself. Throws a CommandError; `isOverLimit` knows one that came
+   * of `limitBytes`. What the stream throws is passed on. A piece of 64 KiB or more may be gone when the next one is
+   * asked for.
+   */
+  extract(stream: AsyncIterable<Buffer>, directory: string, options?: ExtractOptions): Promise<void>;
+  /** Throws a CommandError when a directory of the runner cannot be read by whom `receive` needs. */
+  checkReadable(runnerDirectory: string): Promise<void>;
+  /** Makes a directory of the runner readable here: itself, or a copy at `path`; returns where it is. */
+  receive(runnerDirectory: string, path: string): Promise<string>;
+  /** Where a program fills a directory that shall end up in `runnerDirectory`, which exists. */
+  openOutbox(runnerDirectory: string): Promise<Outbox>;
 
   /** What is at a path. */
   look(path: string): Promise<'absent' | 'file' | 'directory' | 'empty-directory' | 'other'>;
@@ -53,10 +156,13 @@ export interface Host {
   list(directory: string): Promise<readonly string[]>;
   /** Makes a directory and its missing parents; it, also if it was there, is then `user`'s with mode 0700. */
   makeDirectory(path: string): Promise<void>;
-  /** Makes an empty directory of a short path for sockets, owned by `user`, mode 0700. */
-  makeTemporaryDirectory(): Promise<string>;
-  /** The text of a file, or undefined when it is absent. */
-  readText(path: string): Promise<string | undefined>;
+  /** Makes an empty directory below another, owned by `user`, mode 0700. */
+  makeTemporaryDirectory(parent: string): Promise<string>;
+  /**
+   * The text of a file, or undefined when it is absent. Throws a UserError when it has more than `limitBytes`: a
+   * stranger's file may be as large as it likes.
+   */
+  readText(path: string, limitBytes?: number): Promise<string | undefined>;
   /** Writes a file owned by `user`, mode 0600 (0700 when `executable`). */
   writeText(path: string, text: string, options?: {executable?: boolean}): Promise<void>;
   /** Removes a file or a directory with all that is in it; nothing happens when it is absent. */
@@ -75,7 +181,11 @@ export class CommandError extends Error {
   constructor(program: string, status: number | string, stderr: string) {
     const name = program.split('/').at(-1) ?? program;
     const how = typeof status === 'number' ? `exited with status ${status}` : `was ended by ${status}`;
-    const lastLine = stderr.trimEnd().split('\n').at(-1)?.trim();
+    const lines = stderr.trimEnd().split('\n');
+    // pg_basebackup goes on to tell of its cleaning up after the error.
+    const lastLine = (
+      lines.findLast((line) => /\b(error|ERROR|FATAL|PANIC): /.test(line)) ?? lines.at(-1)
+    )?.trim();
     super(lastLine ? `${name} ${how}: ${lastLine}` : `${name} ${how} and printed no error.`);
     this.name = 'CommandError';
     this.program = name;

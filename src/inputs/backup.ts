@@ -2,7 +2,11 @@ import {resolve} from 'node:path';
 import type {BackupRequest, Compression} from '../backup/request.js';
 import {defaultBackupName, nameAt, problemOfName} from '../backup-set/naming.js';
 import {readConnection} from './connection.js';
-import {type InputReader, readMapping} from './reader.js';
+import {encryptionInputs, readEncryption} from './encryption.js';
+import {incrementalInputs, readIncremental} from './incremental.js';
+import {attestInput, readAttestation} from './provenance.js';
+import {type InputReader, readContainer, readMapping, readSeconds} from './reader.js';
+import {readRetention} from './retention.js';
 import type {RunContext} from './run-context.js';
 
 /** The inputs that belong to backup mode alone. */
@@ -13,10 +17,19 @@ export const backupInputs = [
   'compress',
   'label',
   'max-rate',
-  'slot',
+  'stall-timeout',
   'write-recovery-conf',
   'manifest-checksums',
   'retention-days',
+  'artifact-part-size',
+  'keep-last',
+  'keep-daily',
+  'keep-weekly',
+  'keep-monthly',
+  'keep-names',
+  ...incrementalInputs,
+  ...encryptionInputs,
+  attestInput,
 ] as const;
 
 /** Reads the inputs of backup mode. */
@@ -24,14 +37,15 @@ export function readBackup(reader: InputReader, context: RunContext): BackupRequ
   const format = reader.choice('format', ['tar', 'plain'], 'tar');
   const compress = readCompression(reader, format);
   const maxRate = readRate(reader);
-  const slot = reader.matching(
-    'slot',
-    /^[a-z0-9_]{1,63}$/,
-    'the name of a replication slot (a-z, 0-9 and _)',
-  );
+  const slot = readSlot(reader);
   const walMethod = reader.choice('wal-method', ['stream', 'fetch', 'none'], 'stream');
   if (slot !== undefined && walMethod !== 'stream')
     reader.reject('slot', 'a slot is used with wal-method: stream only');
+  const container = readContainer(reader);
+  const incremental = readIncremental(reader);
+  const retention = readRetention(reader);
+  const encryption = readEncryption(reader);
+  const attestation = readAttestation(reader, context);
   const tablespaceMapping = readMapping(reader, 'tablespace-mapping');
   if (tablespaceMapping.size > 0 && format === 'tar') {
     reader.reject(
@@ -39,19 +53,25 @@ export function readBackup(reader: InputReader, context: RunContext): BackupRequ
       'in backup mode it belongs to format: plain (a tar backup is mapped when it is restored)',
     );
   }
+  if (format === 'plain' && reader.text('artifact-part-size') !== undefined)
+    reader.reject('artifact-part-size', 'a plain backup is packed when it is whole: use format: tar');
   return {
     mode: 'backup',
-    connection: readConnection(reader, context.environment, context.applicationName),
+    connection: readConnection(reader, context, container),
     name: readName(reader, context),
     directory: resolve(context.workspace, reader.text('directory') ?? 'backups'),
+    ...(container !== undefined && {container}),
     pgVersion: readMajor(reader),
     format,
     walMethod,
     checkpoint: reader.choice('checkpoint', ['fast', 'spread'], 'fast'),
     compress,
+    ...(encryption && {encryption}),
+    allowPublicPlaintext: reader.flag('allow-public-plaintext', false),
     label: readLabel(reader, context),
     ...(maxRate !== undefined && {maxRate}),
     ...(slot !== undefined && {slot}),
+    stallTimeoutSeconds: readSeconds(reader, 'stall-timeout') ?? 600,
     writeRecoveryConf: reader.flag('write-recovery-conf', false),
     manifestChecksums: reader.choice(
       'manifest-checksums',
@@ -59,6 +79,9 @@ export function readBackup(reader: InputReader, context: RunContext): BackupRequ
       'crc32c',
     ),
     tablespaceMapping,
+    ...(attestation && {attestation}),
+    ...(incremental && {incremental}),
+    ...(retention && {retention}),
     dryRun: reader.flag('dry-run', false),
   };
 }
@@ -67,6 +90,11 @@ export function readBackup(reader: InputReader, context: RunContext): BackupRequ
 export function readMajor(reader: InputReader): number | 'auto' {
   const value = reader.matching('pg-version', /^(auto|1[3-9]|2\d)$/, 'auto or a major version from 13 on');
   return value === undefined || value === 'auto' ? 'auto' : Number(value);
+}
+
+/** The name of a replication slot, as PostgreSQL allows it (slot.c, ReplicationSlotValidateName). */
+export function readSlot(reader: InputReader): string | undefined {
+  return reader.matching('slot', /^[a-z0-9_]{1,63}$/, 'the name of a replication slot (a-z, 0-9 and _)');
 }
 
 /** pg_basebackup takes kilobytes per second without a unit (pg_basebackup.c, parse_max_rate). */

@@ -71,6 +71,15 @@ export function inputReader(read: (name: string) => string): InputReader {
   };
 }
 
+const secondsOf = {s: 1, m: 60, h: 3600, d: 86_400, w: 604_800} as const;
+
+/** Reads a length of time such as `90s`, `26h` or `8d`, in seconds. */
+export function readSeconds(reader: InputReader, name: string): number | undefined {
+  const text = reader.matching(name, /^\d{1,6}[smhdw]$/, 'a length of time such as 90s, 10m, 26h, 8d or 2w');
+  const unit = text?.at(-1) as keyof typeof secondsOf | undefined;
+  return text === undefined || unit === undefined ? undefined : Number(text.slice(0, -1)) * secondsOf[unit];
+}
+
 /** Reads `OLD=NEW` lines; `\=` stands for an equals sign in a path. Both paths must be absolute. */
 export function readMapping(reader: InputReader, name: string): ReadonlyMap<string, string> {
   const mapping = new Map<string, string>();
@@ -87,4 +96,18 @@ export function readMapping(reader: InputReader, name: string): ReadonlyMap<stri
     } else mapping.set(from, resolve(to));
   }
   return mapping;
+}
+
+/**
+ * The container to work in; `none`, the default of action.yml, is the runner. An empty value is an expression that
+ * found no service, which must not pass for the runner. Docker's own rule for names; ids fit it too.
+ */
+export function readContainer(reader: InputReader): string | undefined {
+  const value = reader.text('container');
+  if (value === 'none') return undefined;
+  if (value === undefined) {
+    const hint = 'in ${{ job.services.NAME.id }}, NAME must be that of a service of this job';
+    reader.reject('container', `it is empty: ${hint}; write none to work on the runner`);
+  }
+  return reader.matching('container', /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/, 'the id or name of a container');
 }

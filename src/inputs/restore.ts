@@ -1,31 +1,21 @@
 import {resolve} from 'node:path';
-import {isPattern, problemOfName} from '../backup-set/naming.js';
-import type {Check, RecoveryRequest, RestoreRequest} from '../restore/request.js';
-import {readMajor} from './backup.js';
+import {isPattern, latestVerified, problemOfName} from '../backup-set/naming.js';
+import type {Check, RestoreRequest} from '../restore/request.js';
+import {readMajor, readSlot} from './backup.js';
 import {connectionInputs, readConnection} from './connection.js';
-import {type InputReader, readMapping} from './reader.js';
+import {decryptionInputs, readDecryption} from './encryption.js';
+import {readRequiredAttestation, requireAttestationInput} from './provenance.js';
+import {type InputReader, readContainer, readMapping, readSeconds} from './reader.js';
+import {readRecovery, recoveryInputs, targetInputNames} from './recovery.js';
 import type {RunContext} from './run-context.js';
-
-const targetInputs = {
-  'recovery-target-time': 'time',
-  'recovery-target-lsn': 'lsn',
-  'recovery-target-xid': 'xid',
-  'recovery-target-name': 'name',
-  'recovery-target': 'immediate',
-} as const;
 
 /** The inputs that belong to restore mode alone. */
 export const restoreInputs = [
   'run-id',
   'repository',
-  'github-token',
+  ...decryptionInputs,
   'data-directory',
-  ...Object.keys(targetInputs),
-  'recovery-target-inclusive',
-  'recovery-target-timeline',
-  'recovery-target-action',
-  'wal-directory',
-  'restore-command',
+  ...recoveryInputs,
   'standby',
   'postgresql-conf',
   'isolate',
@@ -35,23 +25,35 @@ export const restoreInputs = [
   'check-sql',
   'check-database',
   'max-backup-age',
+  requireAttestationInput,
+  'in-place',
   'keep-running',
 ] as const;
 
 /** Reads the inputs of restore mode. */
 export function readRestore(reader: InputReader, context: RunContext): RestoreRequest {
   const isStandby = reader.flag('standby', false);
+  const container = readContainer(reader);
+  const inPlace = readInPlace(reader, container);
   const user = isStandby ? undefined : reader.text('user');
-  const age = readAge(reader);
+  const age = readSeconds(reader, 'max-backup-age');
+  const requiredAttestation = readRequiredAttestation(reader, context);
+  const slot = isStandby ? readSlot(reader) : undefined;
+  if (isStandby) refuseForStandby(reader);
   return {
     mode: 'restore',
     backupName: readWantedName(reader),
+    decryption: readDecryption(reader, context),
+    ...(requiredAttestation && {requiredAttestation}),
     pgVersion: readMajor(reader),
-    dataDirectory: readDataDirectory(reader, context),
+    dataDirectory: readDataDirectory(reader, context, container !== undefined),
+    ...(container !== undefined && {container}),
+    inPlace,
     tablespaceMapping: readMapping(reader, 'tablespace-mapping'),
     recovery: readRecovery(reader, context),
-    ...(isStandby && {primary: readConnection(reader, context.environment, context.applicationName)}),
-    postgresqlConf: reader.lines('postgresql-conf'),
+    ...(isStandby && {primary: readConnection(reader, context)}),
+    ...(slot !== undefined && {slot}),
+    postgresqlConf: readPostgresqlConf(reader),
     isolate: reader.flag('isolate', true) && !isStandby,
     listenPort: reader.integer('listen-port', {min: 1, max: 65535}) ?? 5433,
     startTimeoutSeconds: reader.integer('start-timeout', {min: 1, max: 604_800}) ?? 300,
@@ -67,68 +69,83 @@ export function readRestore(reader: InputReader, context: RunContext): RestoreRe
 
 /** Connection inputs that mean nothing to this restore, so that setting one is a mistake. */
 export function connectionInputsOfNoUse(request: RestoreRequest): readonly string[] {
-  return request.primary ? [] : connectionInputs.filter((name) => name !== 'user');
+  return request.primary ? [] : [...connectionInputs.filter((name) => name !== 'user'), 'slot'];
 }
 
-function readWantedName(reader: InputReader): string {
+/** A standby goes on along its primary's newest timeline without end, and cannot be written to. */
+function refuseForStandby(reader: InputReader): void {
+  for (const name of [...targetInputNames, 'recovery-target-action', 'recovery-target-timeline']) {
+    if (reader.text(name) !== undefined)
+      reader.reject(
+        name,
+        'a standby replays all that its primary writes: it goes without standby: true only',
+      );
+  }
+  if (reader.text('isolate')?.toLowerCase() === 'true')
+    reader.reject('isolate', 'a standby follows its primary, so that it cannot be isolated: leave it out');
+}
+
+/** The name of the backup that is looked for: exact, a pattern, `latest`, or `latest-verified`. */
+export function readWantedName(reader: InputReader): string {
   const wanted = reader.text('backup-name') ?? 'latest';
   const problem =
-    wanted === 'latest'
+    wanted === 'latest' || wanted === latestVerified
       ? undefined
       : problemOfName(isPattern(wanted) ? wanted.replaceAll(/[*?]/g, 'x') : wanted);
   if (problem !== undefined) reader.reject('backup-name', `${JSON.stringify(wanted)} ${problem}`);
   return wanted;
 }
 
-function readDataDirectory(reader: InputReader, {workspace, temporaryDirectory}: RunContext): string {
+/** In place the server is the service's own, so that these have nothing to say. */
+const notInPlace = ['data-directory', 'listen-port', 'keep-running', 'standby'] as const;
+
+function readInPlace(reader: InputReader, container: string | undefined): boolean {
+  const inPlace = reader.flag('in-place', false);
+  if (!inPlace) return false;
+  if (container === undefined)
+    reader.reject(
+      'in-place',
+      'it replaces the data of a service: set container: ${{ job.services.postgres.id }}',
+    );
+  if (reader.text('recovery-target-action') === 'pause')
+    reader.reject('recovery-target-action', 'with in-place the service is opened for writing: promote');
+  for (const name of notInPlace) {
+    if (reader.text(name) !== undefined)
+      reader.reject(name, 'it does not go with in-place, which uses the service’s own directory and port');
+  }
+  return true;
+}
+
+function readDataDirectory(
+  reader: InputReader,
+  {workspace, temporaryDirectory}: RunContext,
+  isInContainer: boolean,
+): string {
   const given = reader.text('data-directory');
+  if (isInContainer && given !== undefined && !given.startsWith('/'))
+    reader.reject(
+      'data-directory',
+      `${JSON.stringify(given)} is not an absolute path, which it is in a container`,
+    );
   // pg_ctl hands its paths to a shell, within double quotes (pg_ctl.c, start_postmaster).
   if (given !== undefined && /["$`\\\n\r!]/.test(given)) {
     reader.reject('data-directory', `${JSON.stringify(given)} must not contain " $ \` \\ ! or a line break`);
   }
-  return given === undefined ? resolve(temporaryDirectory, 'pgdata') : resolve(workspace, given);
+  if (given !== undefined) return resolve(workspace, given);
+  return isInContainer ? '/var/lib/postgresql/restored' : resolve(temporaryDirectory, 'pgdata');
 }
 
-function readRecovery(reader: InputReader, {workspace}: RunContext): RecoveryRequest {
-  const target = readTarget(reader);
-  const walDirectory = reader.text('wal-directory');
-  const restoreCommand = reader.text('restore-command');
-  if (walDirectory !== undefined && restoreCommand !== undefined) {
-    reader.reject('wal-directory', 'it and restore-command are both set: archived WAL comes from one place');
+/** A line that leads the server to other data would have it start on them, and recover and change them. */
+function readPostgresqlConf(reader: InputReader): readonly string[] {
+  const lines = reader.lines('postgresql-conf');
+  const other = lines.find((line) => /^data_directory\b/i.test(line));
+  if (other !== undefined) {
+    reader.reject(
+      'postgresql-conf',
+      `${JSON.stringify(other)} would start the server on other data than those that are restored: use data-directory`,
+    );
   }
-  if (restoreCommand !== undefined && /[\n\r]/.test(restoreCommand))
-    reader.reject('restore-command', 'it must be one line');
-  return {
-    ...(target && {target}),
-    inclusive: reader.flag('recovery-target-inclusive', true),
-    timeline:
-      reader.matching('recovery-target-timeline', /^(latest|current|\d+)$/, 'latest, current or a number') ??
-      'latest',
-    action: reader.choice('recovery-target-action', ['promote', 'pause'], 'promote'),
-    ...(walDirectory !== undefined && {walDirectory: resolve(workspace, walDirectory)}),
-    ...(restoreCommand !== undefined && {restoreCommand}),
-  };
-}
-
-const targetForms: Readonly<
-  Record<NonNullable<RecoveryRequest['target']>['kind'], readonly [RegExp, string]>
-> = {
-  time: [/\d.*(Z|UTC|[+-]\d{2}(:?\d{2})?)$/, 'a time with a zone, such as 2026-11-22 08:00:00+00'],
-  lsn: [/^[0-9A-Fa-f]{1,8}\/[0-9A-Fa-f]{1,8}$/, 'an LSN such as 0/3000060'],
-  xid: [/^\d+$/, 'a transaction id'],
-  name: [/^[^\n\r]{1,63}$/, 'the name of a restore point'],
-  immediate: [/^immediate$/, 'immediate'],
-};
-
-function readTarget(reader: InputReader): RecoveryRequest['target'] {
-  const given = Object.entries(targetInputs).flatMap(([name, kind]) => {
-    const [pattern, allowed] = targetForms[kind];
-    const value = reader.matching(name, pattern, allowed);
-    return value === undefined ? [] : [{name, kind, value}];
-  });
-  const [first, second] = given;
-  if (second) reader.reject(second.name, `${first?.name} is set too, and recovery has one target at most`);
-  return first && {kind: first.kind, value: first.value};
+  return lines;
 }
 
 const allChecks: readonly Check[] = ['manifest', 'dump', 'checksums', 'amcheck'];
@@ -140,13 +157,12 @@ function readChecks(reader: InputReader): readonly Check[] {
     if (!allChecks.some((check) => check === name))
       reader.reject('checks', `${JSON.stringify(name)} is not one of ${allChecks.join(', ')}`);
   }
+  if (names.includes('amcheck')) refuseAmcheck(reader);
   return allChecks.filter((check) => names.includes(check));
 }
 
-const ageUnits = {m: 60, h: 3600, d: 86_400, w: 604_800} as const;
-
-function readAge(reader: InputReader): number | undefined {
-  const text = reader.matching('max-backup-age', /^\d{1,6}[mhdw]$/, 'an age such as 90m, 26h, 8d or 2w');
-  const unit = text?.at(-1) as keyof typeof ageUnits | undefined;
-  return text === undefined || unit === undefined ? undefined : Number(text.slice(0, -1)) * ageUnits[unit];
+/** Its extension has to be installed, which a server in recovery does not allow. */
+function refuseAmcheck(reader: InputReader): void {
+  if (reader.text('standby')?.toLowerCase() !== 'true') return;
+  reader.reject('checks', 'amcheck installs its extension, which a server with standby: true does not allow');
 }

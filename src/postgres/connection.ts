@@ -1,7 +1,7 @@
 import {existsSync} from 'node:fs';
-import {mkdtemp, rm, writeFile} from 'node:fs/promises';
 import {userInfo} from 'node:os';
 import {join} from 'node:path';
+import type {Host} from '../host/host.js';
 import {type Conninfo, formatConninfo} from './conninfo.js';
 
 /** How to reach a server: what inputs, connection string and libpq's variables say, merged. */
@@ -40,14 +40,11 @@ export interface LibpqAccess {
 }
 
 /**
- * Lets libpq programs use a connection: the password goes into a 0600 password file in a directory of its own
- * under `temporaryDirectory`, until `close`. The parameters name keepalives, so that a dead link is noticed after
+ * Lets libpq programs of a host use a connection: the password goes into a 0600 password file in a directory of its
+ * own there, until `close`. The parameters name keepalives, so that a dead link is noticed after
  * 90 seconds, unless the user chose others.
  */
-export async function openLibpqAccess(
-  connection: Connection,
-  temporaryDirectory: string,
-): Promise<LibpqAccess> {
+export async function openLibpqAccess(connection: Connection, host: Host): Promise<LibpqAccess> {
   const conninfo = formatConninfo({
     connect_timeout: '30',
     keepalives_idle: '30',
@@ -58,13 +55,13 @@ export async function openLibpqAccess(
   if (connection.password === undefined) {
     return {conninfo, env: connection.environment, close: async () => undefined};
   }
-  const directory = await mkdtemp(join(temporaryDirectory, 'pgpass-'));
+  const directory = await host.makeTemporaryDirectory(host.scratchDirectory);
   const passfile = join(directory, 'pgpass');
-  await writeFile(passfile, passfileLine(connection.password), {mode: 0o600, flag: 'wx'});
+  await host.writeText(passfile, passfileLine(connection.password));
   return {
     conninfo,
     env: {...connection.environment, PGPASSFILE: passfile},
-    close: () => rm(directory, {recursive: true, force: true}),
+    close: () => host.remove(directory),
   };
 }
 

@@ -1,7 +1,6 @@
-import {messageOf} from '../errors.js';
 import type {Connection} from './connection.js';
-import {explain} from './failures.js';
-import {openSession, type Row, type Session} from './session.js';
+import {askReadiness, type Readiness} from './readiness.js';
+import {askIfAllowed, isRefusal, openSession, type Row, type Session} from './session.js';
 
 /** A tablespace other than pg_default and pg_global. */
 export interface Tablespace {
@@ -12,10 +11,15 @@ export interface Tablespace {
   readonly sizeBytes: number | null;
 }
 
-/** The collation version that a database's indexes were built with (PostgreSQL 15+). */
+/** The locale of a database, and the collation version that its indexes were built with. */
 export interface Collation {
+  /** The database's; absent in the first metadata files. */
+  readonly oid?: string;
   readonly database: string;
   readonly collate: string;
+  /** Absent in the first metadata files. */
+  readonly ctype?: string;
+  /** The C library's, such as `2.36`, or ICU's; null before PostgreSQL 15, and for C and POSIX. */
   readonly version: string | null;
 }
 
@@ -34,28 +38,55 @@ export interface ServerFacts {
   readonly requiredSettings: Readonly<Record<string, string>> | null;
   readonly dataChecksums: boolean | null;
   readonly collations: readonly Collation[] | null;
+  /** The version of the C library's collations, such as `2.36`. */
+  readonly libcVersion: string | null;
+  /** `shared_preload_libraries` */
+  readonly preloadLibraries: readonly string[] | null;
   /** Why no SQL session could be had, when that is so. */
   readonly sqlRefusal?: string;
 }
 
-/**
- * Asks a server for its facts: over a replication connection, which a backup needs anyway, and over SQL as far as
- * the role may. Throws a UserError with the cure when there is no replication connection.
- */
-export async function gatherFacts(connection: Connection): Promise<ServerFacts> {
-  const [identity, sql] = await Promise.all([
-    identify(connection).catch((error: unknown) => {
-      throw explain('The server accepts no replication connection', error, connection);
-    }),
-    askBySql(connection).catch((error: unknown) => ({...nothingBySql, sqlRefusal: messageOf(error)})),
-  ]);
-  return {...identity, ...sql};
+/** What a server answers before a backup, as far as it answers. */
+export interface Answers {
+  /** Over the replication connection that a backup needs; or what node-postgres threw. */
+  readonly identity: Identity | {readonly refusal: unknown};
+  /** By SQL; or what node-postgres threw. */
+  readonly sql: SqlAnswers | {readonly refusal: unknown};
 }
 
-type Identity = Pick<ServerFacts, 'versionNumber' | 'version' | 'systemIdentifier'>;
+/** What a server says by SQL. */
+export interface SqlAnswers {
+  readonly versionNumber: number;
+  readonly facts: SqlFacts;
+  readonly readiness: Readiness;
+}
 
-async function identify(connection: Connection): Promise<Identity> {
-  return during(openSession(connection, 'replication'), async (session) => {
+/** The facts that SQL alone tells. */
+export type SqlFacts = Omit<ServerFacts, keyof Identity>;
+
+/**
+ * Asks a server over a replication connection, and by SQL as far as the role may; what it refuses is an answer too.
+ * `silenceSeconds` is how long each answer may take.
+ */
+export async function askServer(connection: Connection, silenceSeconds: number): Promise<Answers> {
+  const toRefusal = (refusal: unknown) => ({refusal});
+  const [identity, sql] = await Promise.all([
+    identify(connection, silenceSeconds).catch(toRefusal),
+    askBySql(connection, silenceSeconds).catch(toRefusal),
+  ]);
+  return {identity, sql};
+}
+
+/** What a server says over a replication connection. */
+export type Identity = Pick<ServerFacts, 'versionNumber' | 'version' | 'systemIdentifier'>;
+
+/**
+ * Opens a replication connection and has the server identify itself; throws what node-postgres throws. `silenceSeconds`
+ * is as in `SessionUse`.
+ */
+export async function identify(connection: Connection, silenceSeconds?: number): Promise<Identity> {
+  const use = {kind: 'replication', ...(silenceSeconds && {silenceSeconds})} as const;
+  return during(openSession(connection, use), async (session) => {
     const [system] = await session.query('IDENTIFY_SYSTEM');
     const [number] = await session.query('SHOW server_version_num');
     const [version] = await session.query('SHOW server_version');
@@ -67,20 +98,23 @@ async function identify(connection: Connection): Promise<Identity> {
   });
 }
 
-const nothingBySql = {
+/** What is known without SQL. */
+export const nothingBySql: SqlFacts = {
   isStandby: null,
   tablespaces: null,
   bootstrapSuperuser: null,
   requiredSettings: null,
   dataChecksums: null,
   collations: null,
+  libcVersion: null,
+  preloadLibraries: null,
 };
 
-async function askBySql(connection: Connection): Promise<Omit<ServerFacts, keyof Identity>> {
-  return during(openSqlSession(connection), async (session) => {
-    const ask = (statement: string) => session.query(statement).catch(() => null);
+async function askBySql(connection: Connection, silenceSeconds: number): Promise<SqlAnswers> {
+  return during(openSqlSession(connection, silenceSeconds), async (session) => {
+    const ask = (statement: string) => askIfAllowed(session, statement);
     const [server] = await session.query(
-      `select pg_is_in_recovery() as is_standby, current_setting('data_checksums') = 'on' as checksums,
+      `select current_setting('server_version_num') as version, pg_is_in_recovery() as is_standby, current_setting('data_checksums') = 'on' as checksums,
               (select rolname from pg_roles where oid = 10) as superuser`,
     );
     const settings = await ask(
@@ -93,9 +127,14 @@ async function askBySql(connection: Connection): Promise<Omit<ServerFacts, keyof
          from pg_tablespace where spcname not in ('pg_default', 'pg_global') order by oid`,
     );
     const collations = await ask(
-      `select datname, datcollate, to_jsonb(d) ->> 'datcollversion' as version from pg_database d order by datname`,
+      `select oid::text, datname, datcollate, datctype, to_jsonb(d) ->> 'datcollversion' as version
+         from pg_database d order by datname`,
     );
-    return {
+    const libc = await ask(
+      `select max(pg_collation_actual_version(oid)) as version from pg_collation where collprovider = 'c'`,
+    );
+    const preload = await ask(`select current_setting('shared_preload_libraries') as libraries`);
+    const facts = {
       isStandby: Boolean(server?.is_standby),
       dataChecksums: Boolean(server?.checksums),
       bootstrapSuperuser: server?.superuser == null ? null : String(server.superuser),
@@ -103,7 +142,11 @@ async function askBySql(connection: Connection): Promise<Omit<ServerFacts, keyof
         settings && Object.fromEntries(settings.map(({name, setting}) => [String(name), String(setting)])),
       tablespaces: tablespaces?.map(toTablespace) ?? null,
       collations: collations?.map(toCollation) ?? null,
+      libcVersion: textOf(libc?.[0]?.version),
+      preloadLibraries: preload && listOf(String(preload[0]?.libraries ?? '')),
     };
+    const readiness = await askReadiness(session);
+    return {versionNumber: Number(server?.version), facts, readiness};
   });
 }
 
@@ -122,19 +165,36 @@ const toTablespace = ({oid, path, size}: Row): Tablespace => ({
   sizeBytes: size == null ? null : Number(size),
 });
 
-const toCollation = ({datname, datcollate, version}: Row): Collation => ({
+const textOf = (value: unknown) => (value == null ? null : String(value));
+
+/** The items of a setting such as `shared_preload_libraries`, which may be quoted one by one. */
+const listOf = (text: string) =>
+  text
+    .split(',')
+    .map((item) => item.trim().replaceAll('"', ''))
+    .filter((item) => item !== '');
+
+const toCollation = ({oid, datname, datcollate, datctype, version}: Row): Collation => ({
+  oid: String(oid),
   database: String(datname),
   collate: String(datcollate),
-  version: version == null ? null : String(version),
+  ctype: String(datctype),
+  version: textOf(version),
 });
 
-/** A role that has no database of its own name, which is libpq's default, asks in `postgres`. */
-async function openSqlSession(connection: Connection): Promise<Session> {
+/** Without a database, in `postgres`; a role that is kept out of it may have one of its own name, libpq's default. */
+async function openSqlSession(connection: Connection, silenceSeconds: number): Promise<Session> {
+  const {parameters} = connection;
+  const use = {kind: 'sql', silenceSeconds} as const;
   try {
-    return await openSession(connection, 'sql');
+    return await openSession({...connection, parameters: {dbname: 'postgres', ...parameters}}, use);
   } catch (error) {
-    if (connection.parameters.dbname !== undefined) throw error;
-    return openSession({...connection, parameters: {...connection.parameters, dbname: 'postgres'}}, 'sql');
+    // Each try with a wrong password counts for a server that locks accounts.
+    const isKeptOut = isRefusal(error) && !/authentication failed/.test(error.message);
+    if (parameters.dbname !== undefined || !isKeptOut) throw error;
+    return openSession(connection, use).catch(() => {
+      throw error;
+    });
   }
 }
 

@@ -1,34 +1,36 @@
-import {messageOf, UserError} from '../errors.js';
+import {messageOf, PassingError, UserError} from '../errors.js';
 import {CommandError} from '../host/host.js';
-import {type Connection, nameOf, userOf} from './connection.js';
+import {type Connection, hostOf, nameOf, userOf} from './connection.js';
+import {entryFor, formatHbaEntry, hbaRefusalIn} from './hba.js';
 
 /** A message of PostgreSQL and what to do about it. Quotes around settings' names are new in 17. */
 interface Failure {
   readonly pattern: RegExp;
+  /** Whether it may be gone when the same is tried again. */
+  readonly isPassing?: true;
   cure(match: RegExpExecArray, connection: Connection): string;
 }
 
-const quoteIdentifier = (name: string) => `"${name.replaceAll('"', '""')}"`;
+/** A name in a statement that a message shows; what we run ourselves is quoted by the server. */
+export const quoteIdentifier = (name: string) => `"${name.replaceAll('"', '""')}"`;
 
-/** The line that admits a replication connection from where the server saw it come; `[local]` is its socket. */
-function hbaLine([, address = '', user = '', security = '']: RegExpExecArray): string {
-  const role = quoteIdentifier(user);
-  if (address === '[local]') return `local replication ${role} scram-sha-256`;
-  const type = /no encryption|SSL off/.test(security) ? 'host' : 'hostssl';
-  return `${type} replication ${role} ${address.replace(/%.*/, '')}/${address.includes(':') ? 128 : 32} scram-sha-256`;
+/** The line that admits the replication connection that a message is about. */
+function lineFor([message]: RegExpExecArray): string {
+  const refusal = hbaRefusalIn(message);
+  return refusal ? formatHbaEntry(entryFor(refusal, 'scram-sha-256')) : '';
 }
 
 /** Messages by their stable fragments: PostgreSQL 13 to 18, LC_MESSAGES=C. */
 const failures: readonly Failure[] = [
   {
-    pattern: /no pg_hba\.conf entry for replication connection from host "([^"]+)", user "(.+?)", (.*)/,
+    pattern: /no pg_hba\.conf entry for replication connection from host .*/,
     cure: (match) =>
-      `Add this line to the server's pg_hba.conf (the word "all" does not match replication):\n${hbaLine(match)}\nthen run: SELECT pg_reload_conf();`,
+      `Add this line to the server's pg_hba.conf (the word "all" does not match replication):\n${lineFor(match)}\nthen run: SELECT pg_reload_conf();`,
   },
   {
-    pattern: /pg_hba\.conf rejects replication connection for host "([^"]+)", user "(.+?)", (.*)/,
+    pattern: /pg_hba\.conf rejects replication connection for host .*/,
     cure: (match) =>
-      `A "reject" line of the server's pg_hba.conf matches. Above it, add:\n${hbaLine(match)}\nthen run: SELECT pg_reload_conf();`,
+      `A "reject" line of the server's pg_hba.conf matches. Above it, add:\n${lineFor(match)}\nthen run: SELECT pg_reload_conf();`,
   },
   {
     pattern: /must be superuser or replication role to start walsender|permission denied to start WAL sender/,
@@ -36,7 +38,9 @@ const failures: readonly Failure[] = [
       `As a superuser run: ALTER ROLE ${quoteIdentifier(userOf(connection))} REPLICATION;`,
   },
   {
-    pattern: /password authentication failed|no password supplied|password must be a string/,
+    // PgBouncer says no more than that of SASL.
+    pattern:
+      /password authentication failed|no password supplied|password must be a string|SASL authentication failed/,
     cure: (_, connection) =>
       connection.password === undefined
         ? `No password was given. Set password: \${{ secrets.YOUR_SECRET }}.`
@@ -65,9 +69,81 @@ const failures: readonly Failure[] = [
       `Install a client of the server's version: sudo apt-get install --yes postgresql-client-${version.split('.')[0]}`,
   },
   {
+    // Also under wal-method: stream, where another backup's checkpoint comes between the start and the slot.
+    isPassing: true,
     pattern: /requested WAL segment \S+ has already been removed/,
     cure: () =>
-      'The server recycled WAL during the backup. Use wal-method: stream (the default), or raise wal_keep_size on the server.',
+      "The server recycled WAL that the backup needs. Use wal-method: stream (the default), take no two backups at the same moment, or on the server run: ALTER SYSTEM SET wal_keep_size = '1GB'; SELECT pg_reload_conf();",
+  },
+  {
+    pattern: /WAL summarization is not enabled|unless WAL summarization is enabled/,
+    cure: () => 'On the server run: ALTER SYSTEM SET summarize_wal = on; SELECT pg_reload_conf();',
+  },
+  {
+    pattern: /WAL summaries are required on timeline|WAL summarization is not progressing/,
+    cure: () =>
+      "The server has not noted down all that has changed since the last backup. It begins to with summarize_wal = on, and forgets after wal_summary_keep_time: back up more often, or raise that: ALTER SYSTEM SET wal_summary_keep_time = '30d'; SELECT pg_reload_conf();",
+  },
+  {
+    pattern:
+      /timeline \d+ found in manifest, but not in this server's history|manifest requires WAL from (?:initial|final) timeline/,
+    cure: () =>
+      'The last backup is of a history that this server did not have: of another copy of it, or of a time after the point that it was recovered to. The next backup builds on the full one.',
+  },
+  {
+    pattern: /[Uu]nsupported startup parameter:? "?replication|database "replication" does not exist/,
+    cure: (_, connection) =>
+      `A pooler is in between: it answers at ${nameOf(connection)}, and hands no replication on. Set host and port to the server itself.`,
+  },
+  {
+    pattern: /could not open (?:file|directory) "([^"]+)": Permission denied/,
+    cure: ([, path = '']) =>
+      `The server's own account cannot read that file in its data directory. On the server: chown postgres '${path}'`,
+  },
+  {
+    pattern: /file name too long for tar format: "([^"]+)"/,
+    cure: () =>
+      'A tar archive takes names of 100 bytes at most. On the server, move that file out of the data directory; or use format: plain.',
+  },
+  {
+    pattern: /the standby was promoted during online backup/,
+    isPassing: true,
+    cure: () => 'Run the step again: the server is a primary now.',
+  },
+  {
+    pattern: /WAL generated with "?full_page_writes=off/,
+    cure: () =>
+      'On the primary run: ALTER SYSTEM SET full_page_writes = on; SELECT pg_reload_conf(); CHECKPOINT; and wait for a restartpoint of the standby, or back up the primary.',
+  },
+  {
+    pattern: /replication slot "(.+?)" (does not exist|is active)/,
+    cure: ([, slot = '', what = '']) =>
+      what === 'is active'
+        ? 'Another backup or standby uses that slot: give each its own, or leave slot out.'
+        : `On the server run: SELECT pg_create_physical_replication_slot('${slot}'); or leave slot out: a temporary one is made.`,
+  },
+  {
+    isPassing: true,
+    pattern: /background process terminated unexpectedly|child process exited with (?:exit code|error)/,
+    cure: () =>
+      'The second connection, which streams the WAL, was lost. Look at the server’s log: the slot lost its WAL (max_slot_wal_keep_size), or somebody ended the WAL sender. Then run the step again.',
+  },
+  {
+    isPassing: true,
+    pattern:
+      /server closed the connection unexpectedly|SSL SYSCALL error: EOF|terminating connection due to administrator command|terminating walsender process|Connection terminated unexpectedly|ECONNRESET|the database system is (?:shutting down|starting up|in recovery mode)/,
+    cure: () =>
+      'The connection was lost on the way, or the server was stopped. Look at the server’s log, then run the step again.',
+  },
+  {
+    isPassing: true,
+    pattern: /server did not answer for \d+ s/,
+    cure: () =>
+      'Look for what lies between: a proxy, a firewall that forgets connections, a server or disk that is overloaded. stall-timeout gives more time.',
+  },
+  {
+    pattern: /too many (?:connections|clients)|remaining connection slots are reserved/,
+    cure: () => 'The server has no connection left: raise max_connections, or run the step at another time.',
   },
   {
     pattern: /checksum error occurred|checksum verification failed/,
@@ -93,13 +169,39 @@ const failures: readonly Failure[] = [
   },
   {
     pattern: /does not support SSL/,
-    cure: () => 'The server has no TLS. Turn it on (ssl = on), or set sslmode: disable.',
+    cure: () =>
+      'The server has no TLS. On the server, set ssl_cert_file and ssl_key_file, then run: ALTER SYSTEM SET ssl = on; SELECT pg_reload_conf(); or, where nobody can listen on the network, set sslmode: disable.',
+  },
+  {
+    pattern: /certificate has expired/,
+    cure: () =>
+      'Renew the server’s certificate (ssl_cert_file), then on the server run: SELECT pg_reload_conf();',
+  },
+  {
+    pattern: /certificate is not yet valid/,
+    cure: () => 'Compare the clocks: by the runner’s, the server’s certificate begins in the future.',
+  },
+  {
+    pattern: /does not match (?:certificate|host name)/,
+    cure: (_, connection) =>
+      `The server’s certificate is not for ${hostOf(connection)}. Set host to a name that it is for, or have it issued for this one; sslmode: verify-ca looks at its authority alone.`,
+  },
+  {
+    pattern: /self-signed certificate|unable to (?:get|verify)/i,
+    cure: () =>
+      'Set sslrootcert to the file of the authority that signed the server’s certificate: the one that is in use did not.',
+  },
+  {
+    // libpq alone: it does not say which of the two it is.
+    pattern: /certificate verify failed/,
+    cure: (_, {parameters}) =>
+      `The server’s certificate has expired, or another authority signed it than that of sslrootcert. To see which: openssl s_client -starttls postgres -connect ${parameters.host}:${parameters.port ?? '5432'} -CAfile ${parameters.sslrootcert ?? '~/.postgresql/root.crt'}`,
   },
   {
     pattern:
-      /self-signed certificate|unable to (get|verify)|does not match certificate|certificate has expired/i,
+      /(root certificate|private key) file "(.+?)" does not exist|certificate present, but not private key|(?:ENOENT|EACCES): .*, open '|could not read root certificate file|PEM routines/,
     cure: () =>
-      'Set sslrootcert to the file of the authority that signed the server’s certificate, and host to a name in it.',
+      'Set sslrootcert, and sslcert and sslkey where you use them (PGSSLCERT, PGSSLKEY), to files in PEM format that exist and can be read.',
   },
   {
     pattern: /this build does not support compression with (\S+)/,
@@ -108,15 +210,33 @@ const failures: readonly Failure[] = [
   },
 ];
 
+/** The messages that have a cure, for docs/troubleshooting.md to be held to. */
+export const knownMessages: readonly RegExp[] = failures.map(({pattern}) => pattern);
+
+/** The line that told why, where a program ended with another one. */
+function reasonAhead(text: string, match: RegExpExecArray, message: string): string {
+  if (message.includes(match[0])) return '';
+  const line = text.split('\n').find((one) => one.includes(match[0]));
+  return line === undefined ? '' : ` Ahead of that: ${line.trim()}`;
+}
+
+/** Which is of no use to somebody who does not start Node. */
+const adviceOfNode = /; if the root CA is installed locally, try running Node.*/;
+/** What ended a program that says nothing of it itself. */
+const killed =
+  'Something on the runner killed it, most often the kernel for lack of memory (dmesg tells). Lower compress (client-zstd:level=1, or none), or use a larger runner.';
+
 /** The failure of a connection or a client program as a UserError, with a cure where we know one. */
 export function explain(what: string, thrown: unknown, connection: Connection): UserError {
   const text = thrown instanceof CommandError ? thrown.stderr : messageOf(thrown);
-  const message = `${what}: ${messageOf(thrown)}`;
-  for (const {pattern, cure} of failures) {
+  const message = `${what}: ${messageOf(thrown).replace(adviceOfNode, '')}`;
+  for (const {pattern, cure, isPassing} of failures) {
     const match = pattern.exec(text);
-    if (match) return new UserError(message, cure(match, connection), {cause: thrown});
+    if (!match) continue;
+    const Kind = isPassing ? PassingError : UserError;
+    return new Kind(message + reasonAhead(text, match, message), cure(match, connection), {cause: thrown});
   }
-  return new UserError(message, 'The lines above this one in the log are what the program printed.', {
-    cause: thrown,
-  });
+  const isKilled = thrown instanceof CommandError && thrown.status === 'SIGKILL';
+  const cure = isKilled ? killed : 'The lines above this one in the log are what the program printed.';
+  return new UserError(message, cure, {cause: thrown});
 }

@@ -1,4 +1,7 @@
-import {readFileSync} from 'node:fs';
+import {existsSync, readFileSync} from 'node:fs';
+import {Socket} from 'node:net';
+import {homedir} from 'node:os';
+import {join} from 'node:path';
 import {type ConnectionOptions, getCACertificates} from 'node:tls';
 import pg from 'pg';
 import {messageOf} from '../errors.js';
@@ -17,18 +20,24 @@ export interface Session {
 /** `sql` for statements, `replication` for the walsender's commands such as IDENTIFY_SYSTEM. */
 export type SessionKind = 'sql' | 'replication';
 
+/** How a session is used. */
+export interface SessionUse {
+  readonly kind: SessionKind;
+  /** How long an answer may take; 10 minutes without it. */
+  readonly silenceSeconds?: number;
+}
+
 /**
  * Opens a session with libpq's meaning of `sslmode` (node-postgres has none of its own: `prefer` and `allow` try
  * both ways). Throws what node-postgres throws; `explain` in failures.ts knows the cure.
  */
-export async function openSession(connection: Connection, kind: SessionKind): Promise<Session> {
+export async function openSession(connection: Connection, use: SessionUse): Promise<Session> {
   const [first, second] = tlsAttempts(connection);
   try {
-    return await connect(connection, kind, first);
+    return await connect(connection, use, first);
   } catch (error) {
-    // A wrong password (28P01) is wrong both ways, and each try counts for a server that locks accounts.
-    if (second === undefined || (error instanceof pg.DatabaseError && error.code === '28P01')) throw error;
-    return connect(connection, kind, second).catch((later: unknown) => {
+    if (second === undefined || isSameBothWays(error)) throw error;
+    return connect(connection, use, second).catch((later: unknown) => {
       // pg_hba.conf lets in one way only: the failure of that way is the one to tell.
       throw /no encryption|SSL off/.test(messageOf(later)) && !/not support SSL/.test(messageOf(error))
         ? error
@@ -37,12 +46,39 @@ export async function openSession(connection: Connection, kind: SessionKind): Pr
   }
 }
 
+/**
+ * Whether a failure has nothing to do with TLS: a wrong password, which counts again for a server that locks
+ * accounts, or silence, which would double the time limit. 28000 is what pg_hba.conf answers, which may tell TLS apart.
+ */
+function isSameBothWays(error: unknown): boolean {
+  return isRefusal(error) ? error.code !== '28000' : isTimeout(error);
+}
+
+/** Whether the server itself answered with an error, so that the connection as such is sound. */
+export function isRefusal(error: unknown): error is pg.DatabaseError {
+  return error instanceof pg.DatabaseError;
+}
+
+const isTimeout = (error: unknown) => /timeout expired|ETIMEDOUT/.test(messageOf(error));
+
+/** The rows of a statement, or null where the server refuses it: what the role may not ask is unknown. */
+export async function askIfAllowed(session: Session, statement: string): Promise<readonly Row[] | null> {
+  return session.query(statement).catch((error: unknown) => {
+    if (isRefusal(error)) return null;
+    throw error;
+  });
+}
+
+/** A server that has gone silent must not hold up the end of a session. */
+const goodbyeMilliseconds = 2000;
+
 async function connect(
   connection: Connection,
-  kind: SessionKind,
+  {kind, silenceSeconds = 600}: SessionUse,
   ssl: ConnectionOptions | false,
 ): Promise<Session> {
   const {parameters, password} = connection;
+  const socket = new Socket();
   const settings = {
     host: hostOf(connection),
     port: Number(parameters.port ?? 5432),
@@ -51,7 +87,10 @@ async function connect(
     application_name: parameters.application_name,
     ssl,
     connectionTimeoutMillis: Number(parameters.connect_timeout ?? 30) * 1000,
+    query_timeout: silenceSeconds * 1000,
     keepAlive: true,
+    keepAliveInitialDelayMillis: 30_000,
+    stream: () => socket,
     ...(password !== undefined && {password}),
     // node-postgres passes it on in the startup packet, but its types do not know it.
     ...(kind === 'replication' && {replication: 'true'}),
@@ -62,10 +101,17 @@ async function connect(
   await client.connect();
   return {
     async query(statement, values) {
-      const {rows} = await client.query<Record<string, unknown>>(statement, values && [...values]);
+      const asked = client.query<Record<string, unknown>>(statement, values && [...values]);
+      const {rows} = await asked.catch((cause: unknown) => {
+        if (messageOf(cause) !== 'Query read timeout') throw cause;
+        throw new Error(`The server did not answer for ${silenceSeconds} s`, {cause});
+      });
       return rows;
     },
-    close: () => client.end(),
+    async close() {
+      const timer = setTimeout(() => socket.destroy(), goodbyeMilliseconds);
+      await client.end().finally(() => clearTimeout(timer));
+    },
   };
 }
 
@@ -80,7 +126,7 @@ function tlsAttempts(
     ...certificates(parameters, environment),
     ...(verify !== 'host' && {checkServerIdentity: () => undefined}),
   });
-  const rootCertificate = parameters.sslrootcert ?? '';
+  const rootCertificate = parameters.sslrootcert ?? defaultFile('root.crt') ?? '';
   switch (parameters.sslmode ?? (rootCertificate === 'system' ? 'verify-full' : 'prefer')) {
     case 'disable':
       return [false];
@@ -97,19 +143,25 @@ function tlsAttempts(
   }
 }
 
+/** libpq's files for TLS, where they are there (PostgreSQL manual, "SSL Client File Usage"). */
+function defaultFile(name: string): string | undefined {
+  const path = join(homedir(), '.postgresql', name);
+  return existsSync(path) ? path : undefined;
+}
+
 function certificates(
   parameters: Connection['parameters'],
   environment: Connection['environment'],
 ): ConnectionOptions {
-  if (parameters.sslrootcert === 'system') return {ca: getCACertificates('system')};
-  const file = (keyword: string, variable: string) => {
-    const path = parameters[keyword] ?? environment[variable];
-    return path && path !== 'system' ? readFileSync(path, 'utf8') : undefined;
-  };
-  const [ca, cert, key] = [
-    file('sslrootcert', 'PGSSLROOTCERT'),
-    file('sslcert', 'PGSSLCERT'),
-    file('sslkey', 'PGSSLKEY'),
-  ];
+  const read = (path: string | undefined) => (path ? readFileSync(path, 'utf8') : undefined);
+  const file = (keyword: string, variable: string, name: string) =>
+    read(parameters[keyword] ?? environment[variable] ?? defaultFile(name));
+  const {sslrootcert = defaultFile('root.crt')} = parameters;
+  const ca = sslrootcert === 'system' ? getCACertificates('system') : read(sslrootcert);
+  // Node passes over what is no certificate, and blames the server's; libpq has these words for it.
+  if (typeof ca === 'string' && !ca.includes('-----BEGIN'))
+    throw new Error(`could not read root certificate file "${sslrootcert}": it holds no certificate`);
+  const cert = file('sslcert', 'PGSSLCERT', 'postgresql.crt');
+  const key = file('sslkey', 'PGSSLKEY', 'postgresql.key');
   return {...(ca && {ca}), ...(cert && {cert}), ...(key && {key})};
 }

@@ -1,43 +1,40 @@
+import {ageSeconds} from '../backup-set/age.js';
 import type {Manifest} from '../backup-set/manifest.js';
+import type {PassedCheck, ProofLevel} from '../backup-set/proof.js';
 import {UserError} from '../errors.js';
-import {CommandError, type Host} from '../host/host.js';
-import {info, warning} from '../log.js';
-import {findServerPrograms} from '../postgres/programs.js';
-import {majorOf} from '../postgres/version.js';
-import type {FetchedBackup, FoundBackup, Store} from '../store/store.js';
-import {ageSeconds, refuseOld} from './age.js';
+import type {Finding} from '../finding.js';
+import {phase} from '../log.js';
+import type {FetchedBackup, FoundBackup} from '../store/store.js';
+import {Achieved, UnprovenError} from './achieved.js';
+import {chooseDestination, type Placed} from './destination.js';
+import {preflight, type RestoreSurroundings} from './preflight/preflight.js';
 import {type Proven, prove} from './prove.js';
 import type {RestoreRequest} from './request.js';
-import {checkSpace, chooseTarget, removeTarget, type Target} from './target.js';
-import {unpack} from './unpack.js';
+import {type Target, tidyTarget} from './target.js';
+import {unpack} from './unpack/unpack.js';
 
-/** What a restore works with. */
-export interface RestoreSurroundings {
-  /** Where the server will run. */
-  readonly host: Host;
-  /** Where the backup's files arrive. */
-  readonly runner: Host;
-  readonly store: Store;
-  /** The runner's temporary folder. */
-  readonly temporaryDirectory: string;
+interface Planned {
+  readonly mode: 'restore';
+  readonly request: RestoreRequest;
+  /** What preflight found; none is an error. */
+  readonly findings: readonly Finding[];
 }
 
 /** What a dry run found. */
-export interface DryRestore {
-  readonly mode: 'restore';
+export interface DryRestore extends Planned {
   readonly dryRun: true;
   readonly backup: FoundBackup;
   readonly target: Target;
 }
 
 /** A restored backup, and how far it is proven. */
-export interface Restored extends Proven {
-  readonly mode: 'restore';
+export interface Restored extends Planned, Proven, Placed {
   readonly dryRun: false;
-  readonly request: RestoreRequest;
   readonly backup: FetchedBackup;
   readonly manifest: Manifest | undefined;
-  /** From the first byte fetched until the server was recovered and accepted connections. */
+  readonly checks: readonly PassedCheck[];
+  readonly reached: ReadonlySet<ProofLevel>;
+  /** From the first byte fetched until the server was recovered and accepted connections, in its place. */
   readonly restoreSeconds: number;
   /** Undefined where nothing tells when the backup was made. */
   readonly backupAgeSeconds: number | undefined;
@@ -51,67 +48,43 @@ export type RestoreResult = DryRestore | Restored;
  * stops it; then no server runs and nothing that the restore wrote is left.
  */
 export async function restore(
-  request: RestoreRequest,
+  asked: RestoreRequest,
   surroundings: RestoreSurroundings,
 ): Promise<RestoreResult> {
-  const {host, store} = surroundings;
-  const target = await chooseTarget(request, host);
-  const found = await store.find(request.backupName);
-  await showAndCheck(found, target, {request, host});
-  if (request.dryRun) return {mode: 'restore', dryRun: true, backup: found, target};
+  const {host} = surroundings;
+  const destination = chooseDestination(asked, surroundings);
+  const {request, target, backup, parents, decryption, primary, findings} = await phase('Preflight', () =>
+    preflight(asked, {...surroundings, destination}),
+  );
+  const planned = {mode: 'restore', request, findings} as const;
+  if (request.dryRun) return {...planned, dryRun: true, backup, target};
+  const held = await destination.claim(target);
+  const achieved = new Achieved();
   try {
     const startedAt = performance.now();
-    const unpacked = await unpack(found, {request, target, ...surroundings});
-    const proven = await prove(unpacked, {request, host, target});
+    const opening = {decryption, primary, achieved};
+    const unpacked = await unpack(backup, {...surroundings, request, target, parents, ...opening});
+    await tidyTarget(target, host);
+    const proven = await prove(unpacked, {request, host, target, primary, achieved});
+    const finish = () => destination.finish(proven, request);
+    const placed = await (request.inPlace ? phase('Put in place', finish) : finish());
     return {
-      mode: 'restore',
+      ...planned,
       dryRun: false,
-      request,
-      ...unpacked,
+      backup: unpacked.backup,
+      manifest: unpacked.manifest,
       ...proven,
-      restoreSeconds: (proven.readyAt - startedAt) / 1000,
+      ...placed,
+      checks: achieved.checks,
+      reached: achieved.reached,
+      restoreSeconds: (placed.readyAt - startedAt) / 1000,
       backupAgeSeconds: ageOf(unpacked.backup, unpacked.manifest),
     };
   } catch (error) {
-    await removeTarget(target, host);
-    throw error;
-  }
-}
-
-/** Says what will be restored, and refuses what cannot be, before anything is fetched. */
-async function showAndCheck(
-  {name, location, metadata}: FoundBackup,
-  target: Target,
-  {request, host}: {request: RestoreRequest; host: Host},
-): Promise<void> {
-  info(
-    `Backup: ${name} in ${location}${metadata ? `, finished ${metadata.finishedAt}` : ', made without this action'}`,
-  );
-  info(`Into:   ${target.dataDirectory} on ${host.name}, owned by ${host.user}`);
-  await requireReadable(request.recovery.walDirectory, host);
-  if (!request.isolate || request.primary) {
-    warning(
-      'The restored server is not isolated: it starts with the configuration that came with the backup.',
-    );
-  }
-  if (!metadata) return;
-  refuseOld(metadata.finishedAt, request);
-  await findServerPrograms(host, majorOf(metadata.serverVersionNumber), request.pgVersion);
-  await checkSpace(target, host, metadata.dataSizeBytes);
-}
-
-/** PostgreSQL takes an archive that it cannot read for one that has ended. */
-async function requireReadable(walDirectory: string | undefined, host: Host): Promise<void> {
-  if (walDirectory === undefined) return;
-  try {
-    await host.run({program: 'ls', args: [walDirectory]});
-  } catch (cause) {
-    if (!(cause instanceof CommandError)) throw cause;
-    throw new UserError(
-      `wal-directory ${walDirectory} cannot be read by ${host.user} on ${host.name}.`,
-      `Check the path, and give ${host.user} the right to read it and to pass through its parents (chmod o+rx).`,
-      {cause},
-    );
+    await destination.undo(target);
+    throw error instanceof UserError ? new UnprovenError(error, {request, findings, achieved}) : error;
+  } finally {
+    await held.release();
   }
 }
 

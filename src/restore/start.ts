@@ -1,22 +1,24 @@
-import {randomUUID} from 'node:crypto';
+import {basename} from 'node:path';
+import {damaged} from '../backup-set/digest.js';
 import type {Host} from '../host/host.js';
-import {passfileLine} from '../postgres/connection.js';
 import {formatConninfo} from '../postgres/conninfo.js';
-import {type Programs, pathOf} from '../postgres/programs.js';
-import {type ControlData, parseControlData} from './control-data.js';
-import type {Extracted} from './examine.js';
-import {fetchWalScript, pgHbaConf, postgresqlConf, shellWord} from './recovery-config.js';
+import {readControlData} from './recovery/control-data.js';
+import {askUserCommand, askUserScript, fetchCommand, fetchWalScript} from './recovery/fetch-wal.js';
+import {pgHbaConf, postgresqlConf} from './recovery/recovery-config.js';
 import type {RestoreRequest} from './request.js';
 import type {Server} from './server.js';
+import type {Following} from './standby/standby.js';
+import type {Target} from './target.js';
+import {type Extracted, smallFileBytes} from './unpack/examine.js';
 
-/** What `pg_controldata` says of a data directory. */
-export async function readControlData(
-  host: Host,
-  programs: Programs,
-  dataDirectory: string,
-): Promise<ControlData> {
-  const {stdout} = await host.run({program: pathOf(programs, 'pg_controldata'), args: [dataDirectory]});
-  return parseControlData(stdout);
+/** What a server is configured for. */
+export interface Configured {
+  readonly extracted: Extracted;
+  /** Where the server finds `wal-directory`, if that is set. */
+  readonly archive?: string | undefined;
+  readonly following?: Following | undefined;
+  /** Whether the configuration that came along counts. */
+  readonly usesOwnConfiguration: boolean;
 }
 
 /**
@@ -26,18 +28,17 @@ export async function readControlData(
 export async function configure(
   server: Server,
   request: RestoreRequest,
-  extracted: Extracted,
+  {extracted, archive, following, usesOwnConfiguration}: Configured,
 ): Promise<void> {
   const {host, target, programs} = server;
   const {dataDirectory, configDirectory} = target;
-  const ownFiles = await takeOver(host, dataDirectory, configDirectory);
+  const own = await takeOver(request, host, target);
+  const ownFiles = usesOwnConfiguration ? own : [];
   const write = (name: string, text: string, options = {}) =>
     host.writeText(`${configDirectory}/${name}`, text, options);
-  await write('pg_hba.conf', pgHbaConf(request, (await host.readText(`${dataDirectory}/pg_hba.conf`)) ?? ''));
+  const ownRules = usesOwnConfiguration ? await readOwn(host, `${dataDirectory}/pg_hba.conf`) : '';
+  await write('pg_hba.conf', pgHbaConf(request, host.network, ownRules));
   await write('pg_ident.conf', '');
-  await write('fetch-wal', fetchWalScript, {executable: true});
-  if (request.primary?.password !== undefined)
-    await write('primary.pgpass', passfileLine(request.primary.password));
   const control = await readControlData(host, programs, dataDirectory);
   await write(
     'postgresql.conf',
@@ -48,38 +49,52 @@ export async function configure(
       socketDirectory: server.socketDirectory,
       requiredSettings: control.settings,
       memoryBytes: host.memoryBytes,
-      restoreCommand: restoreCommand(request, configDirectory),
-      ...(request.primary && {primaryConninfo: primaryConninfo(request.primary, configDirectory)}),
+      restoreCommand: await restoreCommand(request, {host, configDirectory, archive}),
+      network: host.network,
+      ...(following && {primaryConninfo: formatConninfo(following.conninfo)}),
       ownFiles,
     }),
   );
-  await host.writeText(`${dataDirectory}/${request.primary ? 'standby' : 'recovery'}.signal`, '');
+  await host.writeText(`${dataDirectory}/${following ? 'standby' : 'recovery'}.signal`, '');
 }
 
 /** Returns the backup's own configuration files, in the order in which PostgreSQL would read them. */
 async function takeOver(
+  {isolate}: RestoreRequest,
   host: Host,
-  dataDirectory: string,
-  configDirectory: string,
+  {dataDirectory, configDirectory}: Target,
 ): Promise<readonly string[]> {
   await host.makeDirectory(configDirectory);
   for (const name of ['standby.signal', 'recovery.signal']) await host.remove(`${dataDirectory}/${name}`);
   const kept = `${configDirectory}/postgresql.auto.conf.restored`;
-  await host.writeText(kept, (await host.readText(`${dataDirectory}/postgresql.auto.conf`)) ?? '');
+  const text = await readOwn(host, `${dataDirectory}/postgresql.auto.conf`);
+  await host.writeText(kept, isolate ? withoutConninfo(text) : text);
   await host.writeText(`${dataDirectory}/postgresql.auto.conf`, '');
   const own = `${dataDirectory}/postgresql.conf`;
   return (await host.look(own)) === 'file' ? [own, kept] : [kept];
 }
 
-/** `false` stands for "there is no archive": what is in `pg_wal` is all. */
-function restoreCommand({recovery}: RestoreRequest, configDirectory: string): string {
-  if (recovery.restoreCommand !== undefined) return recovery.restoreCommand;
-  if (recovery.walDirectory === undefined) return 'false';
-  return `${shellWord(`${configDirectory}/fetch-wal`)} ${shellWord(recovery.walDirectory)} %f %p`;
+/** `pg_basebackup -R` writes a password there, in clear text. */
+const withoutConninfo = (text: string) =>
+  text.replaceAll(/^\s*primary_conninfo\b.*$/gim, '# primary_conninfo is left out: it may hold a password.');
+
+/** The text of a configuration file of the backup, empty when it is absent. Throws a UserError when it is no file. */
+async function readOwn(host: Host, path: string): Promise<string> {
+  const kind = await host.look(path);
+  if (kind === 'absent') return '';
+  if (kind !== 'file') throw damaged(basename(path), 'it is not a file');
+  return (await host.readText(path, smallFileBytes)) ?? '';
 }
 
-function primaryConninfo(primary: NonNullable<RestoreRequest['primary']>, configDirectory: string): string {
-  const passfile = primary.password === undefined ? {} : {passfile: `${configDirectory}/primary.pgpass`};
-  const name = {application_name: `restored-${randomUUID().slice(0, 8)}`};
-  return formatConninfo({...primary.parameters, ...name, ...passfile});
+/** `false` stands for "there is no archive": what is in `pg_wal` is all. A standby goes without one. */
+async function restoreCommand(
+  {recovery, primary}: RestoreRequest,
+  {host, configDirectory, archive}: {host: Host; configDirectory: string; archive: string | undefined},
+): Promise<string> {
+  const {restoreCommand: own} = recovery;
+  if (archive === undefined && own === undefined) return primary ? '' : 'false';
+  const script = `${configDirectory}/fetch-wal`;
+  await host.writeText(script, own === undefined ? fetchWalScript : askUserScript, {executable: true});
+  if (own !== undefined) return askUserCommand(script, own);
+  return fetchCommand(script, archive ?? '');
 }

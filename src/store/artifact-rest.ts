@@ -34,8 +34,43 @@ export async function listRun(from: {
   return {
     location: `artifacts of ${where}`,
     artifacts: newestOfEachName(artifacts.map(listed)),
-    findBy: {token, workflowRunId: runId, repositoryOwner: repository.owner, repositoryName: repository.name},
+    findBy: findByOf({repository, token}, runId),
   };
+}
+
+/** A repository, and a token that may do there what is asked of it. */
+export interface RepositoryAccess {
+  readonly repository: Repository;
+  readonly token: string;
+}
+
+/** What the artifact client needs to reach an artifact of another run. */
+export function findByOf(
+  {repository, token}: RepositoryAccess,
+  runId: number,
+): NonNullable<RunArtifacts['findBy']> {
+  return {token, workflowRunId: runId, repositoryOwner: repository.owner, repositoryName: repository.name};
+}
+
+/** Deletes an artifact of any run; one that is gone is none the worse. Throws a UserError when GitHub's API refuses. */
+export async function deleteArtifact(
+  {repository, token}: RepositoryAccess,
+  {id, name}: ListedArtifact,
+): Promise<void> {
+  const {owner, name: repo} = repository;
+  try {
+    await connect(token).rest.actions.deleteArtifact({owner, repo, artifact_id: id});
+  } catch (cause) {
+    const status = statusOf(cause);
+    if (status === 404 || status === 410) return;
+    throw new UserError(
+      `Artifact ${name} could not be deleted.`,
+      status === 403
+        ? 'Give the job permissions: actions: write. Where it has that, GitHub allows no more requests in this hour; the next step that prunes goes on.'
+        : cureOfRest(cause),
+      {cause},
+    );
+  }
 }
 
 /** Lists the artifacts of a repository page by page. Throws a UserError when GitHub's API refuses. */
@@ -90,15 +125,18 @@ export function cureOfRest(thrown: unknown): string {
       return 'Check run-id and repository, and that github-token may read them: permissions: actions: read.';
     case 410:
       return 'It has expired. Restore a newer backup, and raise retention-days for the next ones.';
+    case 429:
+      return 'GitHub takes no more requests for the moment: run the step again in some minutes.';
     default:
       return 'Run the step again. If it fails again, see https://www.githubstatus.com.';
   }
 }
 
 function statusOf(thrown: unknown): number | undefined {
-  return thrown instanceof Error && 'status' in thrown && typeof thrown.status === 'number'
-    ? thrown.status
-    : undefined;
+  if (!(thrown instanceof Error)) return undefined;
+  if ('status' in thrown && typeof thrown.status === 'number') return thrown.status;
+  // The artifact service's own client tells it in the text alone.
+  return thrown.message.includes('(429)') ? 429 : undefined;
 }
 
 function connect(token: string): ReturnType<typeof getOctokit> {

@@ -2,7 +2,7 @@ import {DefaultArtifactClient} from '@actions/artifact';
 import {isPattern, matchesName, problemOfName} from '../backup-set/naming.js';
 import {UserError} from '../errors.js';
 import type {ListedArtifact, Repository, RunArtifacts} from './artifact-listing.js';
-import {listRepository, listRun} from './artifact-rest.js';
+import {listRepository, listRun, type RepositoryAccess} from './artifact-rest.js';
 
 /** The run that this process is part of. */
 export interface ThisRun {
@@ -95,11 +95,6 @@ function newestIn(run: RunArtifacts, wanted: string): Candidate {
   throw nothingFound(wanted, `the ${run.location}`, there);
 }
 
-interface RepositoryAccess {
-  readonly repository: Repository;
-  readonly token: string;
-}
-
 /**
  * Reads the list page by page. GitHub lists the newest first, but does not promise it, so the search ends with the
  * first page that has a backup only as long as that is what it sees.
@@ -117,6 +112,8 @@ async function newestInRepository(wanted: string, from: RepositoryAccess): Promi
       // A run of a pull request from a fork stores what a stranger wrote: never restored without being named.
       if (artifact.isExpired || artifact.isFromFork || !artifact.name.endsWith('.json')) continue;
       const name = artifact.name.slice(0, -'.json'.length);
+      // A proof is no backup, and asking for its run would be a request for nothing.
+      if (problemOfName(name) !== undefined) continue;
       there.add(name);
       if (matchesName(name, wanted)) waiting.push({...artifact, name});
     }
@@ -147,7 +144,8 @@ function isSame(one: Repository, other: Repository): boolean {
   return `${one.owner}/${one.name}`.toLowerCase() === `${other.owner}/${other.name}`.toLowerCase();
 }
 
-function tokenIsMissing(): UserError {
+/** The error for a search beyond this run without a token. */
+export function tokenIsMissing(): UserError {
   return new UserError(
     'A backup of another run can be looked up only with a token.',
     `Set github-token: \${{ github.token }} and give the job permissions: actions: read.`,

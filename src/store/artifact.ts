@@ -1,26 +1,41 @@
-import {problemOfName} from '../backup-set/naming.js';
+import {latestVerified, problemOfName} from '../backup-set/naming.js';
 import {UserError} from '../errors.js';
+import type {UploadOptions} from './artifact-attempt.js';
+import {listArtifactBackups, searchVerified} from './artifact-catalog.js';
 import {openBackup} from './artifact-download.js';
+import {findExposure} from './artifact-exposure.js';
+import {saveProofArtifact, saveReportArtifacts} from './artifact-proof.js';
+import {mostPartsOnDisk, receiveAsArtifacts} from './artifact-receive.js';
+import {removeArtifactLeftover, removeArtifacts} from './artifact-removal.js';
 import {listThisRun, type SearchOptions, searchArtifacts, type ThisRun} from './artifact-search.js';
-import {saveAsArtifacts, type UploadOptions} from './artifact-upload.js';
+import {saveAsArtifacts} from './artifact-upload.js';
 import {untilAborted} from './parallel.js';
-import type {Store} from './store.js';
+import type {Receiving, Store} from './store.js';
 
 export type {Repository} from './artifact-listing.js';
 export type {ThisRun} from './artifact-search.js';
 
 /** What keeping backups as artifacts of GitHub Actions needs to know. */
-export interface ArtifactStoreOptions extends UploadOptions, SearchOptions {}
+export interface ArtifactStoreOptions extends UploadOptions, SearchOptions {
+  /** `GITHUB_EVENT_PATH` */
+  readonly eventPath?: string | undefined;
+  /** Files of larger backups are cut into parts of this size; undefined: every file is stored whole. */
+  readonly partBytes?: number | undefined;
+}
 
 /**
  * Keeps backups as artifacts of a run: each file one artifact that is not zipped, `<backup-name>.<file>`, and last
  * `<backup-name>.json`. Backups are stored in this run and found in this run, another, or the whole repository.
  */
 export function artifactStore(options: ArtifactStoreOptions): Store {
-  const {thisRun, signal} = options;
+  const {thisRun, signal, eventPath, token} = options;
   return {
     // Artifacts drop empty directories and modes, and PostgreSQL then refuses to start.
     takesDirectories: false,
+    // 50,000 blocks of 8 MiB (@actions/artifact 6.2.1; Azure takes no more blocks).
+    largestFileBytes: 50_000 * 8 * 2 ** 20,
+    ...(options.partBytes && {receiving: receivingInParts(options, options.partBytes)}),
+    exposure: () => findExposure({repository: thisRun.repository, eventPath, token, signal}),
     async checkName(name) {
       checkCharacters(name);
       requireService(thisRun);
@@ -32,9 +47,42 @@ export function artifactStore(options: ArtifactStoreOptions): Store {
     },
     async find(wanted) {
       requireService(thisRun);
-      return openBackup(await untilAborted(signal, () => searchArtifacts(wanted, options)), signal);
+      const search = () =>
+        wanted === latestVerified ? searchVerified(options) : searchArtifacts(wanted, options);
+      return openBackup(await untilAborted(signal, search), options);
+    },
+    async findParent({name, id}) {
+      requireService(thisRun);
+      const search = () => searchArtifacts(name, {...options, ...inRun(id)});
+      return openBackup(await untilAborted(signal, search), options);
+    },
+    list: () => untilAborted(signal, () => listArtifactBackups(options)),
+    remove: (entry) => untilAborted(signal, () => removeArtifacts(entry, options)),
+    removeLeftover: (leftover) => untilAborted(signal, () => removeArtifactLeftover(leftover, options)),
+    saveProof: (proof) => untilAborted(signal, () => saveProofArtifact(proof, options)),
+    saveReport: (files) => untilAborted(signal, () => saveReportArtifacts(files, options)),
+  };
+}
+
+/** GitHub takes 500 artifacts of a job (GitHub Docs, "actions/upload-artifact", Limitations); other steps may make some. */
+const mostArtifacts = 450;
+
+function receivingInParts(options: ArtifactStoreOptions, partBytes: number): Receiving {
+  return {
+    aboveBytes: partBytes,
+    diskBytes: mostPartsOnDisk * partBytes,
+    mostBytes: mostArtifacts * partBytes,
+    begin(expected) {
+      requireService(options.thisRun);
+      return receiveAsArtifacts(expected, {...options, partBytes});
     },
   };
+}
+
+/** Where a listed backup is; one that came from another storage is looked for where its child is. */
+function inRun(id: string): Pick<SearchOptions, 'runId'> {
+  const runId = /^(\d+)\//.exec(id)?.[1];
+  return runId === undefined ? {} : {runId: Number(runId)};
 }
 
 function checkCharacters(name: string): void {

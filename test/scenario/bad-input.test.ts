@@ -91,6 +91,16 @@ const backup: readonly Mistake[] = [
     inputs: {sslmode: 'on'},
     tells: ['sslmode', 'on', 'disable', 'verify-full'],
   },
+  {
+    mistake: 'the authorities of the machine with an sslmode that does not ask for them',
+    inputs: {sslmode: 'require', sslrootcert: 'system'},
+    tells: ['sslmode', 'require', 'verify-full'],
+  },
+  {
+    mistake: 'a time limit that is none',
+    inputs: {'connection-string': 'connect_timeout=soon'},
+    tells: ['connect_timeout', 'PGCONNECT_TIMEOUT', 'seconds'],
+  },
   {mistake: 'a port that is not a number', inputs: {port: 'five'}, tells: ['port', 'five', '65535']},
   {
     mistake: 'a connection string that is not one',
@@ -177,6 +187,36 @@ const restore: readonly Mistake[] = [
   },
 ];
 
+const role = {user: 'backup', password: 'hunter22'};
+
+const preparation: readonly Mistake[] = [
+  {
+    mistake: 'neither a role nor its password',
+    inputs: {'admin-user': 'root'},
+    tells: ['2 inputs', 'user', 'password'],
+  },
+  {
+    mistake: 'the administrator as the role',
+    inputs: {...role, 'admin-user': 'backup'},
+    tells: ['user', '"backup" is the admin-user'],
+  },
+  {
+    mistake: 'an address that is none',
+    inputs: {...role, 'client-address': 'db.example.com'},
+    tells: ['client-address', 'db.example.com', '192.0.2.0/24'],
+  },
+  {
+    mistake: 'an input of the other modes',
+    inputs: {...role, 'backup-name': 'x', compress: 'none', checks: 'dump'},
+    tells: ['backup-name', 'compress', 'checks', 'backup or restore'],
+  },
+  {
+    mistake: 'a password of two lines, without telling it',
+    inputs: {...role, 'admin-password': 'hunter23\nhunter24'},
+    tells: ['admin-password', 'line break'],
+  },
+];
+
 const base: Inputs = {mode: 'backup', storage: 'directory'};
 
 /** Runs the action, and returns its error after looking that it left nothing on disk. */
@@ -194,6 +234,7 @@ describe('is told, and nothing is written:', () => {
     ...everyMode.slice(1).map((mistake) => ({mode: 'restore', ...mistake})),
     ...backup.map((mistake) => ({mode: 'backup', ...mistake})),
     ...restore.map((mistake) => ({mode: 'restore', ...mistake})),
+    ...preparation.map((mistake) => ({mode: 'prepare', ...mistake})),
   ];
   test.for(cases)('$mode: $mistake', async ({mode, inputs, tells}) => {
     const error = await refused({mode, ...inputs});
@@ -201,6 +242,7 @@ describe('is told, and nothing is written:', () => {
       tells.filter((text) => !error.includes(text)),
       error,
     ).toEqual([]);
+    expect(error).not.toContain('hunter');
   });
 
   test('two mistakes, in one error', async () => {
@@ -228,12 +270,14 @@ describe('is told, and nothing is written:', () => {
     const home = workspace();
     mkdirSync(join(home.directory, 'backups', 'monday'), {recursive: true});
     writeFileSync(join(home.directory, 'backups', 'monday', 'base.tar'), '');
-    const before = fingerprint(home.root).filter((line) => !line.startsWith('commands'));
+    const before = fingerprint(home.directory);
     const inputs = {mode: 'restore', storage: 'directory', 'backup-name': 'sunday'};
     const error = failure(await runAction(inputs, {workspace: home}));
     expect(error).toContain('sunday');
     expect(error).toContain('monday');
-    expect(fingerprint(home.root).filter((line) => !line.startsWith('commands'))).toEqual(before);
+    expect(fingerprint(home.directory)).toEqual(before);
+    // Where every step has a directory of its own, and removes it.
+    expect(listAll(home.temp)).toEqual([]);
   });
 
   test('a restore in a workspace without backups', async () => {

@@ -2,6 +2,7 @@ import {once} from 'node:events';
 import {request as httpRequest, type IncomingMessage, type ServerResponse} from 'node:http';
 import {buffer} from 'node:stream/consumers';
 import {pipeline} from 'node:stream/promises';
+import {setTimeout as sleep} from 'node:timers/promises';
 import type {BlobServer} from './azurite.js';
 import type {FaultKind} from './results-faults.js';
 
@@ -11,13 +12,16 @@ export interface Exchange {
   readonly response: ServerResponse;
 }
 
+/** Longer than any client waits for a first byte without a thought. */
+const slowMilliseconds = 3000;
+
 /** Where blobs are, and the requests that are never answered. */
 export interface SpoilOptions {
   readonly blobs: BlobServer;
   readonly hung: Set<IncomingMessage>;
 }
 
-/** Tells whether the request is done with; half a fault (`corrupt` on an upload) leaves it as it is. */
+/** Tells whether the request is done with; one that is slow is answered after all. */
 export async function spoil(
   fault: FaultKind,
   {request, response}: Exchange,
@@ -33,6 +37,10 @@ export async function spoil(
   switch (fault) {
     case 'unavailable':
       return say(503, 'the stand-in was told to be unavailable');
+    case 'failing':
+      return say(500, 'the stand-in was told to fail');
+    case 'rate-limited':
+      return say(429, 'API rate limit exceeded');
     case 'forbidden':
       return say(403, 'Resource not accessible by integration');
     // Both texts as GitHub words them: the second is what @actions/artifact takes for a full storage.
@@ -43,6 +51,9 @@ export async function spoil(
     case 'reset':
       request.socket.resetAndDestroy();
       return true;
+    case 'slow':
+      await sleep(slowMilliseconds);
+      return false;
     case 'hang':
       hung.add(request);
       return true;

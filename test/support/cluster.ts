@@ -10,12 +10,14 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
-import {createServer} from 'node:net';
 import {tmpdir} from 'node:os';
 import {dirname, join} from 'node:path';
 import {describe, onTestFinished} from 'vitest';
 import {run} from './command.js';
+import {freePort} from './free-port.js';
 import {flipByte} from './workspace.js';
+
+export {freePort} from './free-port.js';
 
 /** Where a server listens, and as whom to log in. */
 export interface Connection {
@@ -161,12 +163,20 @@ export function psql(connection: Connection, statements: string, database = 'pos
   ).then((rows) => rows.trimEnd());
 }
 
+/** Runs statements in a database as a superuser and returns the rows, `|` between columns. */
+export type Ask = (statements: string, database?: string) => Promise<string>;
+
 /** Every row of every table of a cluster in one text that is equal only when the rows are, in any order. */
-export async function checksumOfAllRows(connection: Connection): Promise<string> {
-  const databases = await psql(connection, 'select datname from pg_database where datallowconn order by 1');
+export function checksumOfAllRows(connection: Connection): Promise<string> {
+  return checksumOfRows((statements, database) => psql(connection, statements, database));
+}
+
+/** The same of a cluster that is asked in another way. */
+export async function checksumOfRows(ask: Ask): Promise<string> {
+  const databases = await ask('select datname from pg_database where datallowconn order by 1');
   const sums: string[] = [];
   for (const database of databases.split('\n')) {
-    sums.push(`${database}:\n${await psql(connection, sumOfEachTable, database)}`);
+    sums.push(`${database}:\n${await ask(sumOfEachTable, database)}`);
   }
   return sums.join('\n');
 }
@@ -181,20 +191,6 @@ const sumOfEachTable = `
 export function runAsServer(program: string, args: readonly string[]): Promise<string> {
   const [first, rest] = asServer(postgresProgram(program), args);
   return run(first, rest, {env: {LC_ALL: 'C.UTF-8'}});
-}
-
-/** A TCP port of the loopback interface that nothing listens on. */
-export function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer().once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      server.close(() => {
-        if (address === null || typeof address === 'string') reject(new Error('No port is free.'));
-        else resolve(address.port);
-      });
-    });
-  });
 }
 
 const isRoot = process.getuid?.() === 0;

@@ -6,6 +6,8 @@ import {type Answer, signedDownload} from './results-twirp.js';
 export interface RestSettings {
   readonly token: string;
   readonly pageSize: number;
+  /** Of every repository. */
+  visibility: 'public' | 'private';
 }
 
 interface RestRequest {
@@ -20,9 +22,10 @@ interface Backends {
   readonly settings: RestSettings;
 }
 
-/** Answers for https://docs.github.com/en/rest/actions/artifacts. */
+/** Answers for https://docs.github.com/en/rest/actions/artifacts, and whether a repository is public. */
 export function answerRest({url, method, authorization}: RestRequest, backends: Backends): Answer {
   const {registry, settings} = backends;
+  if (/^\/repos\/[^/]+\/[^/]+$/.test(url.pathname)) return aboutRepository(authorization, settings);
   if (authorization !== `token ${settings.token}`) return failure(401, 'Bad credentials');
   const route = /^\/repos\/([^/]+)\/([^/]+)\/actions(?:\/runs\/(\d+))?\/artifacts(?:\/(\d+)(\/zip)?)?$/.exec(
     url.pathname,
@@ -42,6 +45,14 @@ export function answerRest({url, method, authorization}: RestRequest, backends: 
   if (zip === undefined) return {status: 200, body: toJson(artifact)};
   if (artifact.expired) return failure(410, 'Artifact has expired');
   return {status: 302, headers: {location: url.origin + signedDownload(artifact, backends.blobs)}};
+}
+
+/** Without a token, what is not public is not there (https://docs.github.com/en/rest/repos/repos). */
+function aboutRepository(authorization: string | undefined, {token, visibility}: RestSettings): Answer {
+  if (authorization !== undefined && authorization !== `token ${token}`)
+    return failure(401, 'Bad credentials');
+  if (authorization === undefined && visibility !== 'public') return failure(404, 'Not Found');
+  return {status: 200, body: {private: visibility !== 'public', visibility}};
 }
 
 function remove({run, name}: StoredArtifact, registry: Registry): Answer {

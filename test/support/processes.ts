@@ -19,6 +19,11 @@ export function processesOf(directory: string): readonly SeenProcess[] {
   );
 }
 
+/** Whether a process is there and has not ended. */
+export function isRunning(pid: number): boolean {
+  return seenProcess(pid) !== undefined;
+}
+
 /** Remembers every process below `root` (a process id) until it is stopped. */
 export interface ProcessWatch {
   /** Ends the watch and returns each distinct argument list that was seen. */
@@ -43,6 +48,53 @@ export function watchProcesses(rootPid: number, directory: string): ProcessWatch
       return [...seen.values()];
     },
   };
+}
+
+/** Remembers every TCP address that processes of a directory listen on, until it is stopped. */
+export interface ListenerWatch {
+  /** Ends the watch and returns the addresses as /proc writes them, in hexadecimal: `0100007F:1539`. */
+  stop(): Promise<readonly string[]>;
+}
+
+/** Looks many times a second for sockets that processes of a directory listen on. */
+export function watchListeners(directory: string): ListenerWatch {
+  const seen = new Set<string>();
+  const state = {isStopped: false};
+  const watching = (async () => {
+    while (!state.isStopped) {
+      for (const address of listenersOf(directory)) seen.add(address);
+      await sleep(25);
+    }
+  })();
+  return {
+    async stop() {
+      state.isStopped = true;
+      await watching;
+      return [...seen];
+    },
+  };
+}
+
+function listenersOf(directory: string): readonly string[] {
+  const inodes = new Set(processesOf(directory).flatMap(({pid}) => socketsOf(pid)));
+  if (inodes.size === 0) return [];
+  const lines = ['tcp', 'tcp6'].flatMap((name) => readFileSync(`/proc/net/${name}`, 'latin1').split('\n'));
+  return lines.flatMap((line) => {
+    // The columns of proc(5): sl, local_address, rem_address, st (0A is LISTEN), …, inode.
+    const [, local = '', , state, , , , , , inode = ''] = line.trim().split(/\s+/);
+    return state === '0A' && inodes.has(inode) ? [local] : [];
+  });
+}
+
+function socketsOf(pid: number): readonly string[] {
+  try {
+    return readdirSync(`/proc/${pid}/fd`).flatMap((fd) => {
+      const [, inode] = /^socket:\[(\d+)\]$/.exec(linkAt(`/proc/${pid}/fd/${fd}`)) ?? [];
+      return inode === undefined ? [] : [inode];
+    });
+  } catch {
+    return []; // It has ended.
+  }
 }
 
 /** Whether an argument list is that of a server that was started, not of `postgres --version` and the like. */
@@ -87,8 +139,12 @@ function isIn(pid: number, directory: string): boolean {
 }
 
 function workingDirectory(pid: number): string {
+  return linkAt(`/proc/${pid}/cwd`);
+}
+
+function linkAt(path: string): string {
   try {
-    return readlinkSync(`/proc/${pid}/cwd`);
+    return readlinkSync(path);
   } catch {
     return ''; // It has ended, or belongs to somebody else.
   }

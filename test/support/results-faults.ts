@@ -5,6 +5,9 @@ export type Operation =
   | 'ListArtifacts'
   | 'GetSignedArtifactURL'
   | 'DeleteArtifact'
+  | 'CreateCacheEntry'
+  | 'FinalizeCacheEntryUpload'
+  | 'GetCacheEntryDownloadURL'
   /** Bytes to and from blob storage. */
   | 'upload'
   | 'download'
@@ -14,15 +17,18 @@ export type Operation =
   | 'rest-other';
 
 /**
- * How a request goes wrong: an answer of 503 or 403, a connection that is reset before any answer, one that is cut
- * after half of the bytes, one that is never answered, a byte of a download that is changed, and what GitHub
+ * How a request goes wrong: an answer of 503, 500, 429 or 403, a connection that is reset before any answer, one that is
+ * cut after half of the bytes, one that is answered late or never, a byte of a download that is changed, and what GitHub
  * answers to CreateArtifact when the name is taken or the storage full.
  */
 export type FaultKind =
   | 'unavailable'
+  | 'failing'
+  | 'rate-limited'
   | 'forbidden'
   | 'reset'
   | 'cut'
+  | 'slow'
   | 'hang'
   | 'corrupt'
   | 'name-taken'

@@ -11,9 +11,10 @@ import {
 } from './artifact-registry.js';
 import {type BlobServer, startBlobServer} from './azurite.js';
 import {type Exchange, forward, spoil} from './blob-proxy.js';
+import {type CacheService, cacheService} from './cache-twirp.js';
 import {answerRest, type RestSettings} from './github-rest.js';
 import {type Fault, type Faults, faultList, type Operation, type SeenRequest} from './results-faults.js';
-import {answerTwirp} from './results-twirp.js';
+import {type Answer, answerTwirp} from './results-twirp.js';
 
 export type {RunOfRepository, StoredArtifact} from './artifact-registry.js';
 export type {Fault, FaultKind, Operation, SeenRequest} from './results-faults.js';
@@ -47,9 +48,13 @@ export interface ResultsService {
   expire(name: string): void;
   /** Forgets every artifact, also those whose upload is still under way. */
   removeAll(): void;
+  /** What the REST API says of every repository; `private` without it. */
+  setVisibility(visibility: 'public' | 'private'): void;
   setFault(fault: Fault): void;
   /** Also resets the connections that hang. */
   clearFaults(): void;
+  /** Keys of what is in GitHub's cache, the newest first. */
+  cacheKeys(): readonly string[];
   /** Every request so far, also the spoiled ones. */
   requests(): readonly SeenRequest[];
   stop(): Promise<void>;
@@ -60,6 +65,8 @@ export interface ResultsServiceOptions {
   readonly faults?: readonly Fault[];
   /** The REST API never lists more than this on a page (GitHub: 100). */
   readonly pageSize?: number;
+  /** An address of this machine that the action reaches it at; 127.0.0.1 without it. */
+  readonly address?: string;
 }
 
 /** The run that `env` belongs to. */
@@ -72,17 +79,25 @@ export async function startResultsService(options: ResultsServiceOptions = {}): 
   const faults = faultList(options.faults ?? []);
   const seen: SeenRequest[] = [];
   const hung = new Set<IncomingMessage>();
-  const settings = {token: 'token-of-the-stand-in', pageSize: options.pageSize ?? 100};
+  const {address = '127.0.0.1'} = options;
+  const caches = cacheService(blobs);
+  const settings: RestSettings = {
+    token: 'token-of-the-stand-in',
+    pageSize: options.pageSize ?? 100,
+    visibility: 'private',
+  };
   const server = createServer((request, response) => {
-    answer({request, response}, {blobs, registry, faults, seen, hung, settings}).catch((thrown: unknown) => {
-      // A bug of the stand-in, or a client that went away.
-      if (!response.headersSent) response.writeHead(500).end(JSON.stringify({msg: String(thrown)}));
-      else response.destroy();
-    });
+    answer({request, response}, {blobs, registry, caches, faults, seen, hung, settings}).catch(
+      (thrown: unknown) => {
+        // A bug of the stand-in, or a client that went away.
+        if (!response.headersSent) response.writeHead(500).end(JSON.stringify({msg: String(thrown)}));
+        else response.destroy();
+      },
+    );
   });
-  server.listen(0, '127.0.0.1');
+  server.listen(0, address);
   await once(server, 'listening');
-  const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const origin = `http://${address}:${(server.address() as AddressInfo).port}`;
   return {
     env: environment(thisRun, origin, registry),
     envOf: (run) => environment(run, origin, registry),
@@ -93,12 +108,16 @@ export async function startResultsService(options: ResultsServiceOptions = {}): 
     addArtifact: (seed) => addArtifact(seed, registry, blobs),
     expire: (name) => registry.expire(name),
     removeAll: () => registry.clear(),
+    setVisibility: (visibility) => {
+      settings.visibility = visibility;
+    },
     setFault: (fault) => faults.set(fault),
     clearFaults: () => {
       faults.clear();
       for (const request of hung) request.socket.resetAndDestroy();
       hung.clear();
     },
+    cacheKeys: () => caches.keys(),
     requests: () => [...seen],
     stop: () => stop(server, blobs),
   };
@@ -108,6 +127,7 @@ function environment(run: RunOfRepository, origin: string, registry: Registry): 
   return {
     ACTIONS_RUNTIME_TOKEN: registry.admit(run),
     ACTIONS_RESULTS_URL: `${origin}/`,
+    ACTIONS_CACHE_SERVICE_V2: 'True',
     GITHUB_API_URL: origin,
     GITHUB_SERVER_URL: 'https://github.com',
     GITHUB_REPOSITORY: `${run.owner}/${run.repository}`,
@@ -145,6 +165,7 @@ async function stop(server: Server, blobs: BlobServer): Promise<void> {
 interface Parts {
   readonly blobs: BlobServer;
   readonly registry: Registry;
+  readonly caches: CacheService;
   readonly faults: Faults;
   readonly seen: SeenRequest[];
   /** Requests that are never answered. */
@@ -169,15 +190,17 @@ async function answer({request, response}: Exchange, parts: Parts): Promise<void
     await forward({request, response}, blobs);
     return;
   }
-  const answered = url.pathname.startsWith('/twirp/')
-    ? answerTwirp(
-        {method: seenRequest.operation, body: body ?? '', authorization: request.headers.authorization},
-        {registry, blobs, origin: url.origin},
-      )
-    : answerRest(
-        {url, method: request.method ?? 'GET', authorization: request.headers.authorization},
-        {registry, blobs, settings: parts.settings},
-      );
+  const answered: Answer = url.pathname.includes('.CacheService/')
+    ? parts.caches.answer(seenRequest.operation, body ?? '', url.origin)
+    : url.pathname.startsWith('/twirp/')
+      ? answerTwirp(
+          {method: seenRequest.operation, body: body ?? '', authorization: request.headers.authorization},
+          {registry, blobs, origin: url.origin},
+        )
+      : answerRest(
+          {url, method: request.method ?? 'GET', authorization: request.headers.authorization},
+          {registry, blobs, settings: parts.settings},
+        );
   response.writeHead(answered.status, {'content-type': 'application/json', ...answered.headers});
   response.end(answered.body === undefined ? undefined : JSON.stringify(answered.body));
 }

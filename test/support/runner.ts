@@ -1,6 +1,6 @@
 import {type ChildProcess, spawn} from 'node:child_process';
-import {existsSync, readFileSync, writeFileSync} from 'node:fs';
-import {join, resolve} from 'node:path';
+import {chmodSync, existsSync, readFileSync, realpathSync, writeFileSync} from 'node:fs';
+import {dirname, join, resolve} from 'node:path';
 import {setTimeout as sleep} from 'node:timers/promises';
 import {parse} from 'yaml';
 import {cleanEnvironment, waitUntil} from './command.js';
@@ -12,6 +12,8 @@ const repository = resolve(import.meta.dirname, '../..');
 export interface ActionOptions {
   /** Without it, a fresh one that is removed after the test. */
   readonly workspace?: Workspace;
+  /** A job container that the action runs in, as whom; it has what `jobMounts` tells. */
+  readonly within?: {readonly container: string; readonly user: string};
   /** Added to the environment that the runner gives. */
   readonly env?: Readonly<Record<string, string>>;
   /** A directory that is searched for programs ahead of all others. */
@@ -28,6 +30,8 @@ export interface ActionResult {
   readonly stdout: string;
   readonly stderr: string;
   readonly outputs: Readonly<Record<string, string>>;
+  /** What it leaves to the end of the job. */
+  readonly state: Readonly<Record<string, string>>;
   readonly summary: string;
   /** Messages of `::error`, decoded. */
   readonly errors: readonly string[];
@@ -56,6 +60,12 @@ export function runAction(
   return startAction(inputs, options).result;
 }
 
+/** Runs what the action does at the end of the job, after a step of it. */
+export function endJob({state, workspace: home}: ActionResult): Promise<ActionResult> {
+  const env = Object.fromEntries(Object.entries(state).map(([name, value]) => [`STATE_${name}`, value]));
+  return runAction({}, {workspace: home, env});
+}
+
 /** Starts the built action as GitHub's runner does, for tests that watch or interrupt it. */
 export function startAction(
   inputs: Readonly<Record<string, string>>,
@@ -63,9 +73,11 @@ export function startAction(
 ): RunningAction {
   const home = options.workspace ?? workspace();
   const files = fileCommands(home);
-  const child = spawn(node(), [bundle()], {
+  const variables = variablesOf(inputs, home, files, options);
+  const {program, args} = commandOf(options.within, home, Object.keys(variables));
+  const child = spawn(program, args, {
     cwd: home.directory,
-    env: environment(inputs, home, files, options),
+    env: {...cleanEnvironment(), ...pathOf(options), ...variables},
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   if (child.pid === undefined) throw new Error('Node did not start.');
@@ -128,6 +140,8 @@ function fileCommands(home: Workspace): FileCommands {
   const make = (name: string): string => {
     const path = join(home.fileCommands, `${name}_${steps}`);
     writeFileSync(path, '');
+    // The account of a job's container writes to them, too.
+    chmodSync(path, 0o666);
     return path;
   };
   return {
@@ -139,23 +153,51 @@ function fileCommands(home: Workspace): FileCommands {
   };
 }
 
-function environment(
+/** The action itself, here or in a container, where `docker exec` takes the values of variables from its own. */
+function commandOf(
+  within: ActionOptions['within'],
+  home: Workspace,
+  names: readonly string[],
+): {program: string; args: readonly string[]} {
+  if (within === undefined) return {program: node(), args: [bundle()]};
+  const variables = names.map((name) => `--env=${name}`);
+  const options = [`--user=${within.user}`, `--workdir=${home.directory}`, ...variables];
+  const action = [`${insideContainer}/node`, `${insideContainer}/dist/index.js`];
+  return {program: 'docker', args: ['exec', ...options, within.container, ...action]};
+}
+
+const insideContainer = '/opt/action';
+
+/** Options of `docker create` for a container that the action can run in: GitHub's runner mounts them alike. */
+export function jobMounts(home: Workspace): readonly string[] {
+  const mounts = [
+    [dirname(bundle()), `${insideContainer}/dist`],
+    [realpathSync(node()), `${insideContainer}/node`],
+    [home.root, home.root],
+  ];
+  return mounts.map(([from, to]) => `--volume=${from}:${to}`);
+}
+
+function pathOf({programs}: ActionOptions): Record<string, string> {
+  return programs === undefined ? {} : {PATH: `${programs}:${process.env.PATH ?? ''}`};
+}
+
+function variablesOf(
   inputs: Readonly<Record<string, string>>,
   home: Workspace,
   files: FileCommands,
   options: ActionOptions,
 ): Record<string, string> {
-  const base = cleanEnvironment();
-  const given = {...defaults(), ...inputs};
+  // A test must not change the machine that it runs on, unless it says so.
+  const given = {...defaults(), install: 'never', ...inputs};
   const asVariables = Object.entries(given).map(([name, value]) => [inputVariable(name), value]);
   return {
-    ...base,
-    ...(options.programs === undefined ? {} : {PATH: `${options.programs}:${base.PATH ?? ''}`}),
     CI: 'true',
     GITHUB_ACTIONS: 'true',
     GITHUB_ACTION: '__self',
     GITHUB_API_URL: 'https://api.github.com',
     GITHUB_EVENT_NAME: 'schedule',
+    GITHUB_EVENT_PATH: eventFile(home),
     GITHUB_JOB: 'nightly',
     GITHUB_REF: 'refs/heads/main',
     GITHUB_REPOSITORY: 'octo-org/octo-repo',
@@ -178,6 +220,14 @@ function environment(
     ...Object.fromEntries(asVariables),
     ...options.env,
   };
+}
+
+/** The payload of the event that the run is for: of a private repository. */
+function eventFile(home: Workspace): string {
+  const path = join(home.fileCommands, 'event.json');
+  const repository = {full_name: 'octo-org/octo-repo', private: true, visibility: 'private'};
+  writeFileSync(path, JSON.stringify({schedule: '17 2 * * *', repository}));
+  return path;
 }
 
 /** `pg-version` -> `INPUT_PG-VERSION`: the runner keeps the hyphen. */
@@ -246,6 +296,7 @@ function collect(stdout: string, stderr: string, files: FileCommands) {
     stdout,
     stderr,
     outputs: parseFileCommand(readFileSync(files.GITHUB_OUTPUT, 'utf8')),
+    state: parseFileCommand(readFileSync(files.GITHUB_STATE, 'utf8')),
     summary: readFileSync(files.GITHUB_STEP_SUMMARY, 'utf8'),
     errors: annotations('error', stdout),
     warnings: annotations('warning', stdout),

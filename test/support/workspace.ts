@@ -1,3 +1,4 @@
+import {execFileSync} from 'node:child_process';
 import {
   chmodSync,
   lstatSync,
@@ -47,6 +48,14 @@ export function makeWorkspace(): Workspace {
   // The restored server runs as postgres when the tests run as root, and must reach RUNNER_TEMP.
   for (const path of [root, ...Object.values(names)]) chmodSync(path, 0o755);
   return {root, ...names, remove: () => removeWorkspace(root)};
+}
+
+/** A workspace of its own for one test, with what is in another one's directory. */
+export function copyOf(from: Workspace): Workspace {
+  const home = workspace();
+  // Not cpSync, which changes the modes of directories.
+  execFileSync('cp', ['--archive', `${from.directory}/.`, home.directory]);
+  return home;
 }
 
 async function removeWorkspace(root: string): Promise<void> {

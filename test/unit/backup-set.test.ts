@@ -2,13 +2,12 @@ import {mkdtempSync, rmSync, writeFileSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {gzipSync, zstdCompressSync} from 'node:zlib';
-import fc from 'fast-check';
 import {describe, expect, onTestFinished, test} from 'vitest';
 import {recognise} from '../../src/backup-set/archive.js';
-import {parseBackupLabel} from '../../src/backup-set/backup-label.js';
-import {lsnPosition, parseManifest} from '../../src/backup-set/manifest.js';
+import {parseBackupLabel, requireFull} from '../../src/backup-set/backup-label.js';
 import {formatMetadata, type Metadata, parseMetadata} from '../../src/backup-set/metadata.js';
 import {matchesName, nameAt, problemOfName} from '../../src/backup-set/naming.js';
+import {directorySource} from '../../src/backup-set/source.js';
 
 const metadata: Metadata = {
   schemaVersion: 1,
@@ -34,6 +33,8 @@ const metadata: Metadata = {
   fromStandby: false,
   dataChecksums: true,
   collations: null,
+  libcVersion: '2.36',
+  preloadLibraries: ['pg_stat_statements'],
   dataSizeBytes: 1,
   sizeBytes: 1,
   files: [{name: 'base.tar', sizeBytes: 1, sha256: 'a'.repeat(64)}],
@@ -45,7 +46,10 @@ describe('metadata', () => {
     expect(parseMetadata(formatMetadata(metadata), 'nightly.json')).toEqual(metadata);
   });
 
-  test.each(Object.keys(metadata))('without %s is refused', (field) => {
+  const needed = Object.keys(metadata).filter(
+    (field) => !['libcVersion', 'preloadLibraries'].includes(field),
+  );
+  test.each(needed)('without %s is refused', (field) => {
     const {[field as keyof Metadata]: _, ...rest} = metadata;
     expect(() => parseMetadata(JSON.stringify(rest), 'nightly.json')).toThrow(field);
   });
@@ -63,6 +67,11 @@ describe('metadata', () => {
   });
 
   test('of a newer schema is refused', () => {
+    const {libcVersion, preloadLibraries, ...first} = metadata;
+    expect(parseMetadata(JSON.stringify(first), 'nightly.json')).toMatchObject({
+      libcVersion: null,
+      preloadLibraries: null,
+    });
     expect(() => parseMetadata(JSON.stringify({...metadata, schemaVersion: 2}), 'nightly.json')).toThrow(
       'schemaVersion 2',
     );
@@ -100,64 +109,6 @@ describe('a backup’s name', () => {
   });
 });
 
-describe('a manifest', () => {
-  const manifest = (ranges: unknown[], files: unknown[] = []) =>
-    JSON.stringify({
-      'PostgreSQL-Backup-Manifest-Version': 1,
-      Files: files,
-      'WAL-Ranges': ranges,
-      'Manifest-Checksum': 'x',
-    });
-
-  test('tells sizes, WAL range and time', () => {
-    const text = manifest(
-      [{Timeline: 1, 'Start-LSN': '0/2000028', 'End-LSN': '0/2000100'}],
-      [
-        {Path: 'backup_label', Size: 200, 'Last-Modified': '2026-11-22 08:00:00 GMT'},
-        {'Encoded-Path': 'ff', Size: 8192},
-      ],
-    );
-    expect(parseManifest(text)).toEqual({
-      dataSizeBytes: 8392,
-      fileCount: 2,
-      timeline: 1,
-      startLsn: '0/2000028',
-      endLsn: '0/2000100',
-      takenAt: new Date('2026-11-22T08:00:00Z'),
-    });
-  });
-
-  test('of a backup that saw a promotion spans both timelines', () => {
-    const text = manifest([
-      {Timeline: 2, 'Start-LSN': '0/3000000', 'End-LSN': '0/4000100'},
-      {Timeline: 1, 'Start-LSN': '0/2000028', 'End-LSN': '0/3000000'},
-    ]);
-    expect(parseManifest(text)).toMatchObject({timeline: 2, startLsn: '0/2000028', endLsn: '0/4000100'});
-  });
-
-  test.each([
-    '',
-    '{}',
-    '{"Files":[]}',
-    manifest([]),
-    manifest([{}]),
-    manifest([{Timeline: 1, 'Start-LSN': 'x', 'End-LSN': '0/1'}]),
-    '{"Files": [',
-  ])('that is %j is refused by its name', (text) => {
-    expect(() => parseManifest(text)).toThrow('backup_manifest');
-  });
-
-  test('positions order as the numbers that they are', () => {
-    const half = fc.nat({max: 0xffffffff});
-    fc.assert(
-      fc.property(half, half, (high, low) => {
-        const lsn = `${high.toString(16).toUpperCase()}/${low.toString(16).toUpperCase()}`;
-        expect(lsnPosition(lsn)).toBe(BigInt(high) * 2n ** 32n + BigInt(low));
-      }),
-    );
-  });
-});
-
 describe('a backup_label', () => {
   const text = [
     'START WAL LOCATION: 0/2000028 (file 000000010000000000000002)',
@@ -179,8 +130,12 @@ describe('a backup_label', () => {
     });
   });
 
-  test('of an incremental backup is refused', () => {
-    expect(() => parseBackupLabel(`${text}INCREMENTAL FROM LSN: 0/1000028\n`)).toThrow('incremental');
+  test('of an incremental backup tells what it builds on, and is no data directory by itself', () => {
+    const label = parseBackupLabel(`${text}INCREMENTAL FROM LSN: 0/1000028\nINCREMENTAL FROM TLI: 2\n`);
+    expect(label.incrementalFrom).toEqual({startLsn: '0/1000028', timeline: 2});
+    expect(() => requireFull(label)).toThrow('this is an incremental backup');
+    expect(() => requireFull(parseBackupLabel(text))).not.toThrow();
+    expect(() => parseBackupLabel(`${text}INCREMENTAL FROM LSN: here\n`)).toThrow('does not tell');
   });
 
   test('that is empty is refused', () => {
@@ -199,6 +154,8 @@ describe('files of a backup', () => {
     return directory;
   }
 
+  const sourceOf = (files: Record<string, Buffer>) => directorySource(directoryOf(files));
+
   test('are told by name and content', async () => {
     const directory = directoryOf({
       'base.tar.zst': zstdCompressSync(tar),
@@ -207,7 +164,7 @@ describe('files of a backup', () => {
       'pg_wal.tar': tar,
       backup_manifest: Buffer.from('{}'),
     });
-    expect(await recognise(directory)).toEqual({
+    expect(await recognise(directorySource(directory))).toEqual({
       kind: 'tar',
       base: {name: 'base.tar.zst', codec: 'zstd'},
       tablespaces: [
@@ -220,11 +177,12 @@ describe('files of a backup', () => {
   });
 
   test('go by their content where the name lies', async () => {
-    expect(await recognise(directoryOf({'base.tar': gzipSync(tar)}))).toMatchObject({base: {codec: 'gzip'}});
+    expect(await recognise(sourceOf({'base.tar': gzipSync(tar)}))).toMatchObject({base: {codec: 'gzip'}});
   });
 
   test('of a plain backup are a data directory', async () => {
-    expect(await recognise(directoryOf({PG_VERSION: Buffer.from('15\n')}))).toEqual({kind: 'plain'});
+    const directory = directoryOf({PG_VERSION: Buffer.from('15\n')});
+    expect(await recognise(directorySource(directory))).toEqual({kind: 'plain', directory});
   });
 
   test.each([
@@ -234,6 +192,6 @@ describe('files of a backup', () => {
     [{'base.tar.zst': Buffer.from('garbage')}, 'base.tar.zst'],
     [{'base.tar': tar, 'base.tar.gz': gzipSync(tar)}, 'base.tar.gz'],
   ])('%j are refused', async (files, named) => {
-    await expect(recognise(directoryOf(files))).rejects.toThrow(named);
+    await expect(recognise(sourceOf(files))).rejects.toThrow(named);
   });
 });

@@ -3,9 +3,9 @@ import {describe, expect, test} from 'vitest';
 import {parse} from 'yaml';
 import {type Entry, parseContract, withTables} from '../../script/docs.ts';
 import {messageOf} from '../../src/errors.js';
-import {parseRequest} from '../../src/inputs/inputs.js';
+import {knownInputs, parseRequest} from '../../src/inputs/inputs.js';
 import type {RunContext} from '../../src/inputs/run-context.js';
-import {outputNames} from '../../src/report/report.js';
+import {outputNames} from '../../src/report/outputs.js';
 
 const fileOfRoot = (name: string) => readFileSync(new URL(`../../${name}`, import.meta.url), 'utf8');
 const actionYaml = fileOfRoot('action.yml');
@@ -16,12 +16,16 @@ const outputs = contract.outputs.flatMap(({entries}) => entries);
 const namesOf = (entries: readonly Entry[]) => entries.map(({name}) => name).sort();
 const inputsOf = (title: string) => contract.inputs.find((group) => group.title === title)?.entries ?? [];
 
+const namesIn = (...titles: string[]) => titles.flatMap(inputsOf).map(({name}) => name);
+
 const context: RunContext = {
   workspace: '/workspace',
   temporaryDirectory: '/temporary',
+  operatingSystem: 'Linux',
   environment: {},
   now: new Date('2026-11-22T02:17:00Z'),
   applicationName: 'test',
+  runName: 'run 4242, attempt 1',
   defaultLabel: 'test',
 };
 
@@ -32,15 +36,27 @@ function reader(given: Record<string, string>): (name: string) => string {
 }
 
 describe('action.yml', () => {
-  test.for(['backup', 'restore'])('declares exactly the inputs that the code reads in mode %s', (mode) => {
-    const names = new Set<string>();
-    const read = reader({mode});
+  test.for([
+    {given: {mode: 'backup'}, ignored: []},
+    {given: {mode: 'restore'}, ignored: []},
+    // They mean nothing there, but the runner fills them in.
+    {
+      given: {mode: 'prepare', user: 'backup', password: 'secret'},
+      ignored: ['directory', 'install', 'pg-version', 'storage'],
+    },
+  ])('declares exactly the inputs that the code reads in mode $given.mode', ({given, ignored}) => {
+    const names = new Set<string>(ignored);
+    const read = reader(given);
     const recorder = (name: string) => {
       names.add(name);
       return read(name);
     };
     parseRequest(recorder, context);
     expect([...names].sort()).toEqual(namesOf(inputs));
+  });
+
+  test('declares exactly the inputs that a misspelt one is compared with', () => {
+    expect([...knownInputs].sort()).toEqual(namesOf(inputs));
   });
 
   test('declares exactly the outputs that the code sets', () => {
@@ -51,7 +67,9 @@ describe('action.yml', () => {
     expect(contract.inputs.map(({title}) => title)).toEqual([
       'Every mode',
       'Connection',
+      'Prepare',
       'Backup',
+      'Restore and verify',
       'Restore',
     ]);
   });
@@ -74,14 +92,28 @@ describe('action.yml', () => {
   test('is what the marketplace and the runner take', () => {
     const {description, runs} = parse(actionYaml) as {description: string; runs: Record<string, string>};
     expect(description.length).toBeLessThanOrEqual(125);
-    expect(runs).toEqual({using: 'node24', main: 'dist/index.js'});
+    expect(runs).toEqual({
+      using: 'node24',
+      main: 'dist/index.js',
+      post: 'dist/index.js',
+      'post-if': 'always()',
+    });
   });
 });
 
 describe('an input of the other mode', () => {
   test.for([
-    ...inputsOf('Restore').map(({name}) => ['backup', name] as const),
-    ...inputsOf('Backup').map(({name}) => ['restore', name] as const),
+    ...namesIn('Restore', 'Restore and verify').map((name) => ['backup', name] as const),
+    ...namesIn('Backup').map((name) => ['restore', name] as const),
+    ...namesIn('Prepare').flatMap((name) => [['backup', name] as const, ['restore', name] as const]),
+    ...namesIn('Backup', 'Restore', 'Restore and verify').map((name) => ['prepare', name] as const),
+    ...namesIn('Connection', 'Prepare', 'Backup', 'Restore').map((name) => ['verify', name] as const),
+    ['verify', 'tablespace-mapping'] as const,
+    ['prepare', 'backup-name'] as const,
+    ['prepare', 'passphrase'] as const,
+    ['prepare', 'github-token'] as const,
+    ['prepare', 'tablespace-mapping'] as const,
+    ['prepare', 'slot'] as const,
   ])('is refused: %s with %s', ([mode, name]) => {
     expect(problemsOf({mode, [name]: '1'})).toContain(`\n${name}: it belongs to mode:`);
   });
@@ -90,12 +122,16 @@ describe('an input of the other mode', () => {
 describe('a default that action.yml tells', () => {
   const told = inputs.filter(({defaultText}) => /^`[^`%]+`$/.test(defaultText)).map(({name}) => name);
 
-  test.for(told.filter((name) => name !== 'mode'))('is the one that is taken: %s', (name) => {
-    const mode = namesOf(inputsOf('Restore')).includes(name) ? 'restore' : 'backup';
-    const value = inputs.find((input) => input.name === name)?.defaultText.slice(1, -1) ?? '';
-    const parsed = (text: string) => parseRequest(reader({mode, [name]: text}), context);
-    expect(parsed(value)).toEqual(parsed(''));
-  });
+  // An empty container is refused: see its own test.
+  test.for(told.filter((name) => !['mode', 'container'].includes(name)))(
+    'is the one that is taken: %s',
+    (name) => {
+      const mode = namesOf(inputsOf('Restore')).includes(name) ? 'restore' : 'backup';
+      const value = inputs.find((input) => input.name === name)?.defaultText.slice(1, -1) ?? '';
+      const parsed = (text: string) => parseRequest(reader({mode, [name]: text}), context);
+      expect(parsed(value)).toEqual(parsed(''));
+    },
+  );
 });
 
 test('README has the tables that action.yml makes', () => {

@@ -34,7 +34,38 @@ describe('the cure of', () => {
     ['pg_basebackup: error: incompatible server version 18.6', 'postgresql-client-18'],
     ['FATAL:  role "nobody" does not exist', 'CREATE ROLE "nobody" LOGIN REPLICATION'],
     ['connect ECONNREFUSED 127.0.0.1:5433', 'Nothing listens at backup@db:5433'],
+    ['unsupported startup parameter: replication', 'A pooler is in between: it answers at backup@db:5433'],
+    ['FATAL:  Unsupported startup parameter: replication', 'A pooler is in between'],
+    ['FATAL:  database "replication" does not exist', 'A pooler is in between'],
+    [
+      'pg_basebackup: error: backup failed: ERROR:  could not open file "./server.key": Permission denied',
+      "chown postgres './server.key'",
+    ],
+    ['ERROR:  file name too long for tar format: "base/x"', 'format: plain'],
+    ['backup failed: ERROR:  the standby was promoted during online backup', 'Run the step again'],
+    ['ERROR:  WAL generated with full_page_writes=off was replayed since last restartpoint', 'CHECKPOINT'],
+    ['ERROR:  WAL generated with "full_page_writes=off" was replayed since last restartpoint', 'CHECKPOINT'],
+    ['ERROR:  replication slot "mine" does not exist', "pg_create_physical_replication_slot('mine')"],
+    ['ERROR:  replication slot "mine" is active for PID 42', 'give each its own'],
+    ['pg_basebackup: error: background process terminated unexpectedly', 'max_slot_wal_keep_size'],
+    ['pg_basebackup: error: could not read COPY data: server closed the connection unexpectedly', 'was lost'],
+    ['FATAL:  the database system is starting up', 'was lost'],
+    ['FATAL:  sorry, too many clients already', 'max_connections'],
     ['could not write to file "x/base.tar": No space left on device', 'Free space'],
+    ['root certificate file "/x/root.crt" does not exist', 'Set sslrootcert'],
+    ['could not read root certificate file "/x/root.crt": no start line', 'in PEM format'],
+    ["ENOENT: no such file or directory, open '/x/root.crt'", 'in PEM format'],
+    ['server does not support SSL, but SSL was required', 'ALTER SYSTEM SET ssl = on'],
+    ['The server does not support SSL connections', 'ALTER SYSTEM SET ssl = on'],
+    ['certificate has expired', 'Renew'],
+    ['certificate is not yet valid', 'clocks'],
+    ["Hostname/IP does not match certificate's altnames", 'is not for db'],
+    ['server certificate for "other" does not match host name "db"', 'is not for db'],
+    ['self-signed certificate in certificate chain', 'Set sslrootcert to the file of the authority'],
+    ['unable to verify the first certificate', 'Set sslrootcert to the file of the authority'],
+    ['SSL error: certificate verify failed', 'openssl s_client -starttls postgres -connect db:5433'],
+    ['FATAL:  SASL authentication failed', 'No password was given'],
+    ['The server did not answer for 600 s', 'stall-timeout gives more time'],
   ])('%s', (message, cure) => {
     expect(explain('It failed', new Error(message), connection).cure).toContain(cure);
   });
@@ -43,6 +74,14 @@ describe('the cure of', () => {
     const refusal = new Error('password authentication failed for user "backup"');
     expect(explain('It failed', refusal, connection).cure).toContain('No password was given');
     expect(explain('It failed', refusal, secured).cure).toContain('secret behind `password`');
+  });
+
+  test('what Node advises about its own options is left out', () => {
+    const text =
+      'unable to verify the first certificate; if the root CA is installed locally, try running Node.js with --use-system-ca';
+    expect(explain('It failed', new Error(text), connection).message).toBe(
+      'It failed: unable to verify the first certificate',
+    );
   });
 
   test('a message that nobody knows repeats the message', () => {

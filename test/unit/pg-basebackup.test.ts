@@ -13,6 +13,8 @@ function backupRequest(changes: Partial<BackupRequest> = {}): BackupRequest {
     walMethod: 'stream',
     checkpoint: 'fast',
     compress: 'auto',
+    allowPublicPlaintext: false,
+    stallTimeoutSeconds: 600,
     label: 'nightly, run 1',
     writeRecoveryConf: false,
     manifestChecksums: 'crc32c',
@@ -32,6 +34,7 @@ function argsOf(
     tablespaceMapping: new Map(),
     targetDirectory: '/backups/nightly.partial',
     conninfo: "host='db'",
+    isStreamed: false,
     ...facts,
   }).args;
 }
@@ -51,12 +54,24 @@ test('takes a tar backup that streams its WAL and asks for no password', () => {
   ]);
 });
 
+test('takes the changes since another backup by its manifest', () => {
+  expect(argsOf({}, {parentManifest: '/tmp/of=parent/backup_manifest'})).toContain(
+    '--incremental=/tmp/of=parent/backup_manifest',
+  );
+});
+
+test('does not wait for the disk when the files are stored meanwhile', () => {
+  expect(argsOf({}, {isStreamed: true})).toContain('--no-sync');
+});
+
 test.each([
   [{maxRate: '32M'}, '--max-rate=32M'],
   [{slot: 'nightly'}, '--slot=nightly'],
   [{writeRecoveryConf: true}, '--write-recovery-conf'],
   [{checkpoint: 'spread'} as const, '--checkpoint=spread'],
   [{walMethod: 'none'} as const, '--wal-method=none'],
+  // Its files are removed for the encrypted ones, which are brought to disk.
+  [{encryption: {kind: 'passphrase', passphrase: 'long enough by far'}} as const, '--no-sync'],
 ])('%j adds %s', (changes, expected) => {
   expect(argsOf(changes)).toContain(expected);
 });

@@ -1,11 +1,25 @@
 import {expect, test} from 'vitest';
-import {parseControlData} from '../../src/restore/control-data.js';
-import {highest, type ProofLevel} from '../../src/restore/proof.js';
+import {parseManifest} from '../../src/backup-set/manifest.js';
+import {highest, type ProofLevel, proofOfFiles} from '../../src/backup-set/proof.js';
+import {parseControlData} from '../../src/restore/recovery/control-data.js';
+import {manifestText} from '../support/manifest.js';
 
 test('the highest rung counts, in the order of the ladder', () => {
   expect(highest(new Set<ProofLevel>(['recovered', 'transferred', 'started']))).toBe('recovered');
   expect(highest(new Set<ProofLevel>(['read', 'transferred']))).toBe('read');
   expect(highest(new Set())).toBeUndefined();
+});
+
+test('a manifest without the checksum of one file proves names and sizes, unless there are metadata', () => {
+  const summed = {Path: 'base/1/1', Size: 1, 'Checksum-Algorithm': 'CRC32C', Checksum: '00000000'};
+  const whole = parseManifest(manifestText([summed]));
+  const partly = parseManifest(manifestText([summed, {Path: 'base/1/2', Size: 1}]));
+  expect(proofOfFiles(whole, false)).toEqual({reached: ['manifest-verified']});
+  expect(proofOfFiles(partly, true)).toEqual({reached: ['transferred', 'manifest-verified']});
+  expect(proofOfFiles(partly, false)).toEqual({
+    reached: [],
+    warning: expect.stringMatching(/^Names and sizes only: backup_manifest has no checksum of 1 files/),
+  });
 });
 
 const controlData = `pg_control version number:            1300

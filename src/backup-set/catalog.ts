@@ -1,0 +1,65 @@
+import type {Metadata} from './metadata.js';
+import {bestProof, isVerified, type ProofRecord} from './proof-file.js';
+
+/** A complete backup, as a store lists it. */
+export interface CatalogEntry extends BackupFacts {
+  /** Unique within its store, which alone knows what it means. */
+  readonly id: string;
+  readonly name: string;
+  /** The proof that says most of it; undefined: none was found. */
+  readonly proof?: ProofRecord;
+}
+
+/** What a metadata file tells a catalog. It never changes, so that it may be kept. */
+export interface BackupFacts {
+  /** ISO 8601 in UTC. */
+  readonly finishedAt: string;
+  /** Bytes of all files as they are stored. */
+  readonly sizeBytes: number;
+  /** How long pg_basebackup and what belongs to it took; undefined where an older version listed it. */
+  readonly durationSeconds?: number;
+  readonly systemIdentifier: string;
+  /** Name of the backup that an incremental one needs to be restored; undefined: it needs none. */
+  readonly parent?: string;
+  /** SHA-256 of the metadata file, lower-case hexadecimal. */
+  readonly metadataSha256: string;
+}
+
+/** All complete backups of a store, read from their metadata files alone. */
+export interface Catalog {
+  readonly entries: readonly CatalogEntry[];
+  /** Backups whose metadata cannot be understood: damaged, or of a newer version of the action. */
+  readonly unreadable: readonly string[];
+  /** What interrupted removals left; not what somebody is storing, or has made by hand. */
+  readonly leftovers: readonly Leftover[];
+}
+
+/** Files of a backup that has lost its metadata. */
+export type Leftover = Pick<CatalogEntry, 'id' | 'name'>;
+
+/** The catalog's part of a metadata file. */
+export function factsOf(metadata: Metadata, metadataSha256: string): BackupFacts {
+  const {finishedAt, sizeBytes, durationSeconds, systemIdentifier, parent} = metadata;
+  const facts = {finishedAt, sizeBytes, durationSeconds, systemIdentifier, metadataSha256};
+  return parent ? {...facts, parent: parent.name} : facts;
+}
+
+/** An entry with the best of its proofs. */
+export function entryOf(
+  {id, name}: Pick<CatalogEntry, 'id' | 'name'>,
+  facts: BackupFacts,
+  proofs: readonly (ProofRecord | undefined)[],
+): CatalogEntry {
+  const proof = bestProof(proofs, facts.metadataSha256);
+  return {id, name, ...facts, ...(proof && {proof})};
+}
+
+/** Newest first. */
+export function newestFirst(entries: readonly CatalogEntry[]): CatalogEntry[] {
+  return entries.toSorted((a, b) => Date.parse(b.finishedAt) - Date.parse(a.finishedAt));
+}
+
+/** The newest backup whose restore was proven. */
+export function newestVerified(entries: readonly CatalogEntry[]): CatalogEntry | undefined {
+  return newestFirst(entries).find(({proof}) => isVerified(proof));
+}

@@ -1,0 +1,24 @@
+import {damaged} from '../../backup-set/digest.js';
+import {UserError} from '../../errors.js';
+import {CommandError} from '../../host/host.js';
+
+/** What it means that tar failed on an archive: its first line says why; its last one only that it failed. */
+export function tarFailure(name: string, error: unknown, directory: string): unknown {
+  if (!(error instanceof CommandError)) return error;
+  if (/Permission denied/.test(error.stderr)) {
+    return new UserError(
+      `${name} could not be extracted: ${error.stderr.trim().split('\n')[0]}`,
+      `PostgreSQL's account must be able to write ${directory} and to pass through its parents: set data-directory.`,
+      {cause: error},
+    );
+  }
+  if (!/No space left on device|Disk quota exceeded/.test(error.stderr)) {
+    const line = error.stderr.trim().split('\n')[0] || error.message;
+    return damaged(name, /File exists/i.test(line) ? `${line} (two of its members have that name)` : line);
+  }
+  return new UserError(
+    `The disk is full: ${name} could not be extracted into ${directory}.`,
+    'Free space in an earlier step, or set data-directory to a larger disk.',
+    {cause: error},
+  );
+}

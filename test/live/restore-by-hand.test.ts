@@ -1,0 +1,195 @@
+import {chmodSync, chownSync, globSync, mkdirSync, readFileSync, statSync, writeFileSync} from 'node:fs';
+import {dirname, join} from 'node:path';
+import {beforeAll, describe, expect, test} from 'vitest';
+import {
+  asServer,
+  type Cluster,
+  cluster,
+  createCluster,
+  describeWithPostgres,
+  freePort,
+  postgresProgram,
+  runAsServer,
+} from '../support/cluster.js';
+import {run} from '../support/command.js';
+import {type ResultsService, startResultsService} from '../support/results-service.js';
+import {runAction, succeeded} from '../support/runner.js';
+import {backUp, backupDirectory, backupInputs} from '../support/steps.js';
+import {type Workspace, workspace} from '../support/workspace.js';
+
+const root = join(import.meta.dirname, '../..');
+const read = (path: string) => readFileSync(join(root, path), 'utf8');
+const page = read('docs/restore-by-hand.md');
+
+/** The blocks of a page in one language; in a list they are indented. */
+const blocksOf = (text: string, language: string): readonly string[] =>
+  [...text.matchAll(new RegExp(`^( *)\`\`\`${language}\\n(.*?)^\\1\`\`\`$`, 'gms'))].map(
+    ([, indent = '', block = '']) => block.replaceAll(new RegExp(`^${indent}`, 'gm'), ''),
+  );
+
+/** The page's commands, up to the copy's stop, as one script for other paths; `look` runs before everything is read. */
+function scriptOf({backup, data, port, look}: Record<'backup' | 'data' | 'port' | 'look', string>): string {
+  const replaced = blocksOf(page, 'bash')
+    .join('\n')
+    .replace(/^backup=.*$/m, `backup='${backup}'`)
+    .replace(/^data=.*$/m, `data='${data}'`)
+    .replace(/^PATH=.*$/m, `PATH='${dirname(postgresProgram('psql'))}':$PATH`)
+    .replaceAll('5433', port)
+    .replace(/^pg_dumpall/m, `${look}\npg_dumpall`);
+  // A server that outlives a failure would outlive the test.
+  return `trap '[ ! -d "\${config:-}" ] || pg_ctl stop --pgdata="$config" --mode=immediate || true' EXIT\n${replaced}`;
+}
+
+/** Downloads the artifacts of a backup as the page says: without its name in front, the metadata beside. */
+async function download(service: ResultsService, into: string): Promise<void> {
+  const {uid, gid} = ownerOf(into);
+  mkdirSync(join(into, 'nightly'));
+  for (const artifact of service.artifacts()) {
+    const file =
+      artifact.name === 'nightly.json' ? artifact.name : artifact.name.replace(/^nightly\./, 'nightly/');
+    writeFileSync(join(into, file), await service.contentOf(artifact));
+    chownSync(join(into, file), uid, gid);
+  }
+  chownSync(join(into, 'nightly'), uid, gid);
+}
+
+const ownerOf = (path: string) => statSync(path);
+
+/** A directory of the account that servers run as. */
+function serverDirectory(home: Workspace, source: Cluster): string {
+  const path = join(home.root, 'srv');
+  mkdirSync(path);
+  const {uid, gid} = ownerOf(source.dataDirectory);
+  chownSync(path, uid, gid);
+  return path;
+}
+
+describeWithPostgres('the commands of docs/restore-by-hand.md', () => {
+  test.each([
+    ['whole', {compress: 'client-gzip', format: 'tar'}],
+    ['in parts', {compress: 'none', 'artifact-part-size': '8MiB'}],
+  ])('restore a backup with a tablespace from its artifacts (%s)', async (_, more) => {
+    const [source, service] = await Promise.all([cluster(), startResultsService()]);
+    try {
+      await source.tablespace('fast');
+      await source.sql('create table far tablespace fast as select n from generate_series(1, 1234) n');
+      const home = workspace();
+      const inputs = backupInputs(source, {storage: 'artifact', ...more});
+      succeeded(await runAction(inputs, {workspace: home, env: service.env}));
+      const place = serverDirectory(home, source);
+      await download(service, place);
+      const port = String(await freePort());
+      const look = `psql --host="$config" --port=${port} --username=postgres --dbname=postgres --tuples-only --command="select 'there are ' || count(*) from far"`;
+      const script = scriptOf({backup: join(place, 'nightly'), data: join(place, 'data'), port, look});
+      const [bash, args] = asServer('bash', ['-c', script]);
+      const output = await run(bash, args);
+      expect(output).toContain('there are 1234');
+      expect(output).toMatch(/base\.tar\S*: OK/);
+    } finally {
+      await service.stop();
+    }
+  });
+});
+
+describeWithPostgres('what else the pages give to paste', () => {
+  let source: Cluster;
+
+  beforeAll(async () => {
+    source = await createCluster();
+    await source.sql('create table far as select n from generate_series(1, 1234) n');
+    return () => source.remove();
+  });
+
+  test('README restores a backup in ten lines', async () => {
+    const home = workspace();
+    await backUp(source, home, {compress: 'client-zstd:level=1'});
+    const place = serverDirectory(home, source);
+    const {uid, gid} = ownerOf(place);
+    await run('cp', ['-r', '--', backupDirectory(home), join(place, 'nightly')]);
+    await run('chown', ['-R', `${uid}:${gid}`, place]);
+    const [block = ''] = blocksOf(read('README.md'), 'bash').filter((one) => one.includes('pg_verifybackup'));
+    const port = String(await freePort());
+    const data = join(place, 'data');
+    const script = `set -e
+trap 'pg_ctl stop --pgdata="$data" --mode=immediate' EXIT
+${block}
+psql --host=127.0.0.1 --port=${port} --username=postgres --dbname=postgres --command="select 'there are ' || count(*) from far"`
+      .replace(/^PATH=.*$/m, `PATH='${dirname(postgresProgram('psql'))}':$PATH`)
+      .replace(/^backup=.*$/m, `backup='${join(place, 'nightly')}'`)
+      .replace(/^data=.*$/m, `data='${data}'`)
+      .replaceAll('5433', port);
+    expect(await run(...asServer('bash', ['-c', script]))).toContain('there are 1234');
+  });
+
+  test('every statement runs', async () => {
+    const statements = globSync('{*.md,docs/*.md}', {cwd: root})
+      .sort()
+      .flatMap((path) => blocksOf(read(path), 'sql'));
+    expect(statements.length).toBeGreaterThanOrEqual(4);
+    // Before 17 there is no such setting; container/chains sets it where there is.
+    const summarizes = await source.sql("select count(*) = 1 from pg_settings where name = 'summarize_wal'");
+    const known = statements.filter((one) => summarizes === 't' || !one.includes('summarize_wal'));
+    await source.sql(known.join('\n'));
+    expect(await source.sql("select rolreplication from pg_roles where rolname = 'backup'")).toBe('t');
+    await source.sql("select pg_drop_replication_slot('replica_1')");
+  });
+
+  test('PostgreSQL reads every setting', async () => {
+    const settings = globSync('docs/*.md', {cwd: root}).flatMap((path) => blocksOf(read(path), 'ini'));
+    expect(settings.length).toBeGreaterThanOrEqual(2);
+    const file = join(source.root, 'pages.conf');
+    writeFileSync(file, settings.join('\n'));
+    const args = ['-D', source.dataDirectory, `--config-file=${file}`, '-C', 'archive_timeout'];
+    expect((await runAsServer('postgres', args)).trim()).toBe('300');
+  });
+
+  describe('docs/encryption.md', () => {
+    const [makeKey = '', showSealed = '', changeKey = '', decrypt = '', unpack = '', encrypt = ''] = blocksOf(
+      read('docs/encryption.md'),
+      'bash',
+    );
+
+    test('makes keys, opens a backup with them, and encrypts one by hand', async () => {
+      const home = workspace();
+      const directory = join(home.directory, 'backups');
+      mkdirSync(directory);
+      // In place of GitHub's program: it notes the secret.
+      const programs = join(home.root, 'programs');
+      mkdirSync(programs);
+      writeFileSync(join(programs, 'gh'), `#!/bin/sh\ncat > "${home.root}/$3"\n`);
+      chmodSync(join(programs, 'gh'), 0o755);
+      const paste = (script: string) =>
+        run('bash', ['-c', `cd '${directory}'\nset -euo pipefail\n${script}`], {
+          env: {PATH: `${programs}:${process.env.PATH}`},
+        });
+
+      const publicKey = (await paste(makeKey)).trim();
+      const name = 'basebackup-20261122-021700';
+      const secret = readFileSync(join(home.root, 'BACKUP_KEY'), 'utf8');
+      expect(secret).toContain('AGE-SECRET-KEY-1');
+      await backUp(source, home, {
+        'backup-name': name,
+        'encrypt-to': publicKey,
+        compress: 'client-zstd:level=1',
+      });
+      expect(JSON.parse(await paste(showSealed))).toHaveProperty('label');
+      await paste(`age-keygen -o backup-2025.key\n${changeKey}`);
+      expect(readFileSync(join(home.root, 'BACKUP_KEY'), 'utf8').match(/AGE-SECRET-KEY-1/g)?.length).toBe(2);
+
+      const [encrypted, plain, data] = [
+        join(directory, name),
+        join(home.root, name),
+        join(home.root, 'data'),
+      ];
+      const placed = decrypt
+        .replace(/^encrypted=.*$/m, `encrypted='${encrypted}'`)
+        .replace(/^backup=.*$/m, `backup='${plain}'`);
+      await paste(`${placed}\ntar --list --file "$backup/base.tar.zst" PG_VERSION`);
+      mkdirSync(data);
+      await paste(`encrypted='${encrypted}'\ndata='${data}'\n${unpack}`);
+      expect(globSync('{PG_VERSION,backup_label}', {cwd: data}).length).toBe(2);
+      await paste(`cd '${plain}'\n${encrypt.replace('age1…', publicKey)}`);
+      expect(globSync('base.tar.zst*', {cwd: plain})).toEqual(['base.tar.zst.age']);
+    });
+  });
+});

@@ -1,0 +1,358 @@
+import fc from 'fast-check';
+import {describe, expect, test} from 'vitest';
+import type {CatalogEntry} from '../../src/backup-set/catalog.js';
+import {couldBe, hasCodes, nameAt, problemOfName} from '../../src/backup-set/naming.js';
+import type {ProofLevel} from '../../src/backup-set/proof.js';
+import {
+  bestProof,
+  formatProof,
+  isVerified,
+  type ProofRecord,
+  parseProof,
+  replaces,
+} from '../../src/backup-set/proof-file.js';
+import {decideRetention, type KeepRules, type Retention} from '../../src/backup-set/retention.js';
+
+const day = 86_400_000;
+const year = Date.parse('2026-01-01T00:00:00Z');
+
+function proofOf(reached: readonly ProofLevel[], more: Partial<ProofRecord> = {}): ProofRecord {
+  return {
+    schemaVersion: 1,
+    name: 'nightly',
+    metadataSha256: 'a'.repeat(64),
+    proof: reached.at(-1) ?? 'transferred',
+    reached,
+    checks: [],
+    provenAt: '2026-01-02T00:00:00.000Z',
+    by: 'restore',
+    serverVersion: null,
+    actionRef: null,
+    runUrl: null,
+    ...more,
+  };
+}
+
+function entryAt(time: string | number, more: Partial<CatalogEntry> = {}): CatalogEntry {
+  const finishedAt = new Date(time).toISOString();
+  const name = more.name ?? `nightly-${finishedAt}`;
+  return {
+    id: `id of ${name}`,
+    name,
+    finishedAt,
+    sizeBytes: 1,
+    systemIdentifier: 'ours',
+    metadataSha256: 'a'.repeat(64),
+    ...more,
+  };
+}
+
+const nightly = (name: string) => name.startsWith('nightly');
+
+function decide(catalog: readonly CatalogEntry[], made: CatalogEntry, rules: KeepRules): Retention {
+  return decideRetention(catalog, {rules, made, isOfKind: nightly});
+}
+
+const daysKept = ({kept}: Retention) => kept.map(({entry}) => entry.finishedAt.slice(0, 10));
+
+describe('what is kept', () => {
+  // 2026-03-01 was a Sunday, 2026-03-02 a Monday.
+  const made = entryAt('2026-03-10T02:30:00Z');
+  const days = [
+    '2026-03-09',
+    '2026-03-08',
+    '2026-03-02',
+    '2026-03-01',
+    '2026-02-28',
+    '2026-02-01',
+    '2025-12-31',
+  ];
+  const catalog = [...days.map((date) => entryAt(`${date}T02:30:00Z`)), made];
+
+  test.for([
+    {rules: {last: 3}, kept: ['2026-03-10', '2026-03-09', '2026-03-08']},
+    {rules: {last: 1}, kept: ['2026-03-10']},
+    {rules: {daily: 2}, kept: ['2026-03-10', '2026-03-09']},
+    {rules: {weekly: 3}, kept: ['2026-03-10', '2026-03-08', '2026-03-01']},
+    {rules: {monthly: 3}, kept: ['2026-03-10', '2026-02-28', '2025-12-31']},
+    {rules: {last: 2, monthly: 2}, kept: ['2026-03-10', '2026-03-09', '2026-02-28']},
+  ])('with $rules', ({rules, kept}) => {
+    expect(daysKept(decide(catalog, made, rules))).toEqual(kept);
+  });
+
+  test('is the newest of a day, which ends at midnight in UTC', () => {
+    const [early, late, next] = ['2026-03-08T00:00:00Z', '2026-03-08T23:59:59Z', '2026-03-09T00:00:00Z'].map(
+      (time) => entryAt(time),
+    ) as [CatalogEntry, CatalogEntry, CatalogEntry];
+    const {removed} = decide([early, late, next, made], made, {daily: 3});
+    expect(removed).toEqual([early]);
+  });
+
+  test('is told with every reason', () => {
+    const {kept} = decide(catalog, made, {last: 1, daily: 2, weekly: 1, monthly: 1});
+    expect(kept.map(({reasons}) => reasons)).toEqual([
+      [
+        'just made',
+        'keep-last',
+        'keep-daily 2026-03-10',
+        'keep-weekly from 2026-03-09',
+        'keep-monthly 2026-03',
+      ],
+      ['keep-daily 2026-03-09'],
+    ]);
+  });
+
+  test('are backups of another system or kind, always, and they take no place', () => {
+    const foreign = [
+      entryAt('2026-03-10T01:00:00Z', {name: 'nightly-of-another', systemIdentifier: 'another'}),
+      entryAt('2026-03-10T01:30:00Z', {name: 'before-migration'}),
+    ];
+    const decided = decide([...foreign, ...catalog], made, {last: 2});
+    expect(daysKept(decided)).toEqual(['2026-03-10', '2026-03-09']);
+    expect(decided.removed.filter((entry) => foreign.includes(entry))).toEqual([]);
+    expect(decided.others.map(({entry, reasons}) => [entry.name, ...reasons])).toEqual([
+      ['before-migration', 'its name is of another kind'],
+      ['nightly-of-another', 'of another system'],
+    ]);
+  });
+
+  test('is the newest verified one, however old, and none with a lesser proof', () => {
+    const verified = entryAt('2025-11-11T00:00:00Z', {proof: proofOf(['started', 'recovered'])});
+    const older = entryAt('2025-11-10T00:00:00Z', {proof: proofOf(['started', 'recovered', 'read'])});
+    const lesser = entryAt('2025-11-12T00:00:00Z', {proof: proofOf(['transferred', 'manifest-verified'])});
+    const {kept, removed} = decide([verified, older, lesser, made], made, {last: 1});
+    expect(kept.map(({entry}) => entry)).toEqual([made, verified]);
+    expect(removed).toEqual([lesser, older]);
+  });
+
+  test('is a backup from the future, which takes no place', () => {
+    const future = entryAt('2099-01-01T00:00:00Z');
+    const decided = decide([future, ...catalog], made, {last: 2});
+    expect(daysKept(decided)).toEqual(['2099-01-01', '2026-03-10', '2026-03-09']);
+    expect(decided.kept[0]?.reasons).toEqual(['newer than the one just made']);
+  });
+
+  test('is what another needs, also one of another kind', () => {
+    const full = entryAt('2026-01-01T00:00:00Z', {name: 'nightly-full'});
+    const middle = entryAt('2026-01-02T00:00:00Z', {name: 'nightly-middle', parent: 'nightly-full'});
+    const other = entryAt('2026-01-03T00:00:00Z', {name: 'before-migration', parent: 'nightly-middle'});
+    const decided = decide([full, middle, other, made], made, {last: 1});
+    expect(decided.removed).toEqual([]);
+    expect(decided.kept.map(({reasons}) => reasons)).toEqual([
+      ['just made', 'keep-last'],
+      ['needed by before-migration'],
+      ['needed by nightly-middle'],
+    ]);
+  });
+
+  test('is decided also where parents lead in a circle', () => {
+    const one = entryAt('2026-01-01T00:00:00Z', {name: 'nightly-1', parent: 'nightly-2'});
+    const two = entryAt('2026-01-02T00:00:00Z', {name: 'nightly-2', parent: 'nightly-1'});
+    expect(new Set(decide([one, two, made], made, {last: 1}).removed)).toEqual(new Set([one, two]));
+  });
+});
+
+/** A catalog of a year: full backups and chains of two clusters, some proven, the last one just made. */
+const simulatedYear = fc
+  .array(
+    fc.record({
+      hour: fc.integer({min: 0, max: 365 * 24}),
+      isOurs: fc.boolean(),
+      isNightly: fc.integer({min: 0, max: 9}).map((chance) => chance > 0),
+      isIncremental: fc.integer({min: 0, max: 6}).map((chance) => chance > 0),
+      isProven: fc.integer({min: 0, max: 60}).map((chance) => chance === 0),
+    }),
+    {minLength: 1000, maxLength: 1000},
+  )
+  .map((plans) => {
+    const newest = new Map<string, string>();
+    return plans
+      .toSorted((a, b) => a.hour - b.hour)
+      .map(({hour, isOurs, isNightly, isIncremental, isProven}, index) => {
+        const systemIdentifier = isOurs || index === 999 ? 'ours' : 'another';
+        const parent = isIncremental ? newest.get(systemIdentifier) : undefined;
+        const name = `${isNightly || index === 999 ? 'nightly' : 'weekly'}-${index}`;
+        newest.set(systemIdentifier, name);
+        return entryAt(year + hour * 3_600_000 + index, {
+          name,
+          systemIdentifier,
+          ...(parent !== undefined && {parent}),
+          ...(isProven && {proof: proofOf(['started', 'recovered'])}),
+        });
+      });
+  });
+
+const count = fc.option(fc.integer({min: 1, max: 60}), {nil: 0});
+const rules = fc.record({last: count, daily: count, weekly: count, monthly: count});
+
+/** What docs/retention.md tells, in the plainest way: is there a reason to keep it? The catalog is in the order of time. */
+function modelKeeps(catalog: readonly CatalogEntry[], made: CatalogEntry, keep: KeepRules): Set<string> {
+  const ours = catalog.filter((entry) => entry.systemIdentifier === 'ours' && nightly(entry.name)).reverse();
+  const periods = (periodOf: (time: Date) => number) =>
+    ours.map((entry) => periodOf(new Date(entry.finishedAt)));
+  const byPeriod = [
+    {of: periods((time) => Math.floor(time.getTime() / day)), limit: keep.daily ?? 0},
+    // 1970-01-01 was a Thursday.
+    {of: periods((time) => Math.floor((time.getTime() / day + 3) / 7)), limit: keep.weekly ?? 0},
+    {of: periods((time) => time.getUTCFullYear() * 12 + time.getUTCMonth()), limit: keep.monthly ?? 0},
+  ];
+  const direct = ours.filter(
+    (entry, index) =>
+      entry === made ||
+      index < (keep.last ?? 0) ||
+      byPeriod.some(({of, limit}) => {
+        const newer = new Set(of.slice(0, index));
+        return newer.size < limit && !newer.has(of[index] ?? 0);
+      }) ||
+      ours.findIndex(({proof}) => isVerified(proof)) === index,
+  );
+  const others = catalog.filter((entry) => !ours.includes(entry));
+  const kept = new Set([...direct, ...others].map(({name}) => name));
+  for (const {name, parent} of catalog.toReversed())
+    if (parent !== undefined && kept.has(name)) kept.add(parent);
+  return kept;
+}
+
+test('over a year of 1,000 backups with chains, exactly what the model keeps is kept, whatever the order', () => {
+  fc.assert(
+    fc.property(simulatedYear, rules, fc.integer(), (catalog, keep, seed) => {
+      const made = catalog.at(-1);
+      if (made === undefined) throw new Error('The catalog is empty.');
+      const shuffled = catalog.toSorted((a, b) => ((a.name.length * seed) ^ b.name.length) - 3);
+      const {kept, removed, others} = decide(shuffled, made, keep);
+      const model = modelKeeps(catalog, made, keep);
+      expect(new Set(removed.map(({name}) => name))).toEqual(
+        new Set(catalog.map(({name}) => name).filter((name) => !model.has(name))),
+      );
+      expect(kept.length + removed.length + others.length).toBe(catalog.length);
+      expect(kept.filter(({reasons}) => reasons.length === 0)).toEqual([]);
+    }),
+    {numRuns: 15},
+  );
+});
+
+test('over a year of 1,000 backups with chains, what is left restores wherever the removal stops', () => {
+  fc.assert(
+    fc.property(simulatedYear, rules, (catalog, keep) => {
+      const made = catalog.at(-1);
+      if (made === undefined) throw new Error('The catalog is empty.');
+      const left = new Map(catalog.map((entry) => [entry.name, entry]));
+      const children = Map.groupBy(catalog, ({parent}) => parent);
+      for (const {name} of decide(catalog, made, keep).removed) {
+        left.delete(name);
+        const orphans = (children.get(name) ?? []).filter((child) => left.has(child.name));
+        expect(orphans).toEqual([]);
+      }
+    }),
+    {numRuns: 15},
+  );
+});
+
+test('a second prune right after the first removes nothing', () => {
+  fc.assert(
+    fc.property(simulatedYear, rules, (catalog, keep) => {
+      const made = catalog.at(-1);
+      if (made === undefined) throw new Error('The catalog is empty.');
+      const gone = new Set(decide(catalog, made, keep).removed);
+      const rest = catalog.filter((entry) => !gone.has(entry));
+      expect(decide(rest, made, keep).removed).toEqual([]);
+    }),
+    {numRuns: 10},
+  );
+});
+
+describe('a name that could come of a pattern', () => {
+  const codes = 'aAbBCdDeFHIjklLmMpPSsTuUvwWXyYZzco'.split('');
+  const piece = fc.oneof(
+    fc.constantFrom(...codes).map((code) => `%${code}`),
+    fc.constantFrom(...'dmHMSj').map((code) => `%-${code}`),
+    fc.constantFrom('nightly', '-', '_', '.', 'a+b', '(x)', '%%'),
+  );
+
+  test('is every one that did', () => {
+    fc.assert(
+      fc.property(
+        fc.array(piece, {minLength: 1, maxLength: 6}),
+        fc.date({min: new Date('2001-10-01'), max: new Date('2099-12-31'), noInvalidDate: true}),
+        (pieces, time) => {
+          const pattern = pieces.join('');
+          expect(couldBe(nameAt(pattern, time), pattern)).toBe(true);
+        },
+      ),
+    );
+  });
+
+  test.for([
+    ['basebackup-%Y%m%d-%H%M%S', 'basebackup-20261122-021700', true],
+    ['basebackup-%Y%m%d-%H%M%S', 'basebackup-test-20261122-021700', false],
+    ['basebackup-%Y%m%d-%H%M%S', 'my-basebackup-20261122-021700', false],
+    ['shop-%F', 'shop-2026-11-22', true],
+    ['shop-%F', 'shop-2026-11-22-extra', false],
+    ['shop-%A', 'shop-Sunday', true],
+    ['shop-%A', 'shop-7', false],
+    ['nightly', 'nightly', true],
+    ['nightly', 'nightly2', false],
+    ['100%%', '100%', true],
+  ] as const)('%s: %s', ([pattern, name, expected]) => {
+    expect(couldBe(name, pattern)).toBe(expected);
+  });
+
+  test.for([
+    ['nightly', false],
+    ['100%%', false],
+    ['nightly-%Y', true],
+    ['%%%Y', true],
+  ] as const)('has codes: %s', ([pattern, expected]) => {
+    expect(hasCodes(pattern)).toBe(expected);
+  });
+
+  test.for(['latest', 'latest-verified', 'nightly.proof'])('%s is no backup’s name', (name) => {
+    expect(problemOfName(name)).toBeDefined();
+  });
+});
+
+describe('a proof', () => {
+  test('reads as it was written', () => {
+    const proof = proofOf(['transferred', 'started', 'recovered'], {
+      runUrl: 'https://github.com/o/r/actions',
+    });
+    expect(parseProof(formatProof(proof))).toEqual(proof);
+  });
+
+  test.for(['', '{', 'null', '[]', '{"schemaVersion":1}'])('is not %s', (text) => {
+    expect(parseProof(text)).toBeUndefined();
+  });
+
+  test.for([
+    {schemaVersion: 2},
+    {metadataSha256: 'A'.repeat(64)},
+    {reached: ['recovered', 'believed']},
+    {reached: 'recovered'},
+    {proof: 'believed'},
+    {provenAt: 'yesterday'},
+  ])('with %o proves nothing', (wrong) => {
+    expect(parseProof(JSON.stringify({...proofOf(['recovered']), ...wrong}))).toBeUndefined();
+  });
+
+  test('is verified by recovery that came to its end, and not by a higher rung without it', () => {
+    expect(isVerified(proofOf(['started', 'consistent', 'recovered']))).toBe(true);
+    expect(isVerified(proofOf(['started', 'consistent', 'read']))).toBe(false);
+    expect(isVerified(proofOf(['transferred', 'manifest-verified']))).toBe(false);
+    expect(isVerified(undefined)).toBe(false);
+  });
+
+  test('of another backup of that name is passed over, and of its own the best is taken', () => {
+    const other = proofOf(['recovered', 'checked'], {metadataSha256: 'b'.repeat(64)});
+    const weak = proofOf(['manifest-verified'], {provenAt: '2026-01-09T00:00:00.000Z'});
+    const paused = proofOf(['started', 'consistent', 'read']);
+    const strong = proofOf(['started', 'recovered']);
+    const again = proofOf(['started', 'recovered'], {provenAt: '2026-01-03T00:00:00.000Z'});
+    expect(bestProof([other, undefined], 'a'.repeat(64))).toBeUndefined();
+    expect(bestProof([other, weak, strong, paused], 'a'.repeat(64))).toBe(strong);
+    expect(bestProof([weak, strong, again], 'a'.repeat(64))).toBe(again);
+    expect(replaces(weak, strong)).toBe(false);
+    expect(replaces(again, strong)).toBe(true);
+    expect(replaces(weak, other)).toBe(true);
+    expect(replaces(weak, undefined)).toBe(true);
+  });
+});
