@@ -1,4 +1,5 @@
 import {existsSync, readFileSync} from 'node:fs';
+import {basename} from 'node:path';
 
 /** How many tests of a run passed, failed, and were skipped. */
 export interface Tally {
@@ -14,8 +15,16 @@ export interface VitestReport {
   readonly numTodoTests: number;
   /** One for each file of tests. */
   readonly testResults: readonly {
+    /** The path of the file. */
+    readonly name: string;
     readonly status: string;
-    readonly assertionResults: readonly {readonly status: string}[];
+    /** Why the file itself failed. */
+    readonly message?: string;
+    readonly assertionResults: readonly {
+      readonly status: string;
+      readonly fullName: string;
+      readonly failureMessages?: readonly string[] | null;
+    }[];
   }[];
 }
 
@@ -35,9 +44,21 @@ export function tally(report: VitestReport | undefined, exitStatus: number): Tal
   return {passed, failed: isSilentFailure ? 1 : failed, skipped: numPendingTests + numTodoTests};
 }
 
+/** A line for each failure: its file, its name, and how its message begins. For the end of a long log. */
+export function failuresOf({testResults}: VitestReport): readonly string[] {
+  const line = (...parts: readonly string[]) => parts.join(' > ').replaceAll(/\s+/g, ' ').slice(0, 400);
+  return testResults.flatMap(({name, status, message = '', assertionResults}) => {
+    const file = basename(name);
+    const failed = assertionResults.filter((test) => test.status === 'failed');
+    if (failed.length === 0 && status === 'failed') return [line(file, message)];
+    return failed.map(({fullName, failureMessages}) => line(file, fullName, failureMessages?.[0] ?? ''));
+  });
+}
+
 if (import.meta.main) {
   const [file = '', exitStatus = '1'] = process.argv.slice(2);
   const report = existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as VitestReport) : undefined;
   const {passed, failed, skipped} = tally(report, Number(exitStatus));
   console.log(passed, failed, skipped);
+  for (const failure of report ? failuresOf(report) : []) console.log(failure);
 }

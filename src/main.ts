@@ -14,21 +14,18 @@ import {knownInputs, parseRequest, type Request} from './inputs/inputs.js';
 import {misspeltInputs} from './inputs/misspelt.js';
 import {requireSystem} from './inputs/operating-system.js';
 import {type RunContext, readRunContext} from './inputs/run-context.js';
-import type {StorageRequest} from './inputs/storage.js';
 import {mask, warning} from './log.js';
 import {accountPackage, aptInstaller, type Installer} from './postgres/install.js';
 import type {Vantage} from './postgres/programs.js';
 import {fromInside, fromRunner} from './postgres/vantage.js';
 import {localAdministrator, remoteAdministrator} from './prepare/administrator.js';
-import {type PrepareSurroundings, prepare} from './prepare/prepare.js';
+import type {PrepareSurroundings} from './prepare/prepare.js';
 import type {PrepareRequest} from './prepare/request.js';
 import {report, reportFailure} from './report/report.js';
 import {endKept, type KeptServer, keptServer} from './restore/kept.js';
 import {restore} from './restore/restore.js';
-import {artifactStore} from './store/artifact.js';
-import {directoryStore} from './store/directory.js';
+import {openStorage} from './storage.js';
 import {recordProof} from './store/record-proof.js';
-import type {Store} from './store/store.js';
 import {verify} from './verify/verify.js';
 
 /** Aborted when GitHub cancels the run: SIGINT, 7.5 s later SIGTERM, to this process alone. */
@@ -40,26 +37,6 @@ function cancellation(): AbortController {
   // The artifact client reads files in a stream that nobody listens to: its errors arrive here and nowhere else.
   process.on('uncaughtException', (error) => controller.abort(error));
   return controller;
-}
-
-async function chooseStore(storage: StorageRequest, {signal, claim}: Surroundings): Promise<Store> {
-  if (storage.kind === 'directory') return directoryStore(storage.directory);
-  if (storage.kind === 's3') {
-    // The AWS SDK takes long to start, and the other storages need none of it. `eager` keeps it in the one file of dist.
-    const {s3Store} = await import(/* webpackMode: "eager" */ './store/s3.js');
-    return s3Store({...storage, signal});
-  }
-  const [owner = '', name = ''] = (process.env.GITHUB_REPOSITORY ?? '').split('/');
-  const serverUrl = process.env.GITHUB_SERVER_URL ?? 'https://github.com';
-  const runId = Number(process.env.GITHUB_RUN_ID ?? 0);
-  const thisRun = {serverUrl, repository: {owner, name}, runId};
-  return artifactStore({
-    ...storage,
-    thisRun,
-    signal,
-    scratchDirectory: claim.directory,
-    eventPath: process.env.GITHUB_EVENT_PATH,
-  });
 }
 
 const secretInputs = [
@@ -153,7 +130,7 @@ async function tell(request: Request, surroundings: Surroundings): Promise<void>
   const here = runner(signal, claim.directory);
   const reporting = {reportDirectory: request.report ? temporaryDirectory : undefined};
   if (request.mode === 'verify') {
-    const store = await chooseStore(request.storage, surroundings);
+    const store = await openStorage(request.storage, {signal, scratchDirectory: claim.directory});
     const {directory: scratchDirectory} = claim;
     const result = await verify(request, {runner: here, store, scratchDirectory, signal});
     if (!result.dryRun) await recordProof(store, result, surroundings.context);
@@ -168,7 +145,7 @@ async function tell(request: Request, surroundings: Surroundings): Promise<void>
       : {};
   switch (request.mode) {
     case 'backup': {
-      const store = await chooseStore(request.storage, surroundings);
+      const store = await openStorage(request.storage, {signal, scratchDirectory: claim.directory});
       const vantages = await vantagesOf(request, here, service);
       const pause = (seconds: number) =>
         sleep(seconds * 1000, undefined, {signal}).catch(() => signal.throwIfAborted());
@@ -176,7 +153,7 @@ async function tell(request: Request, surroundings: Surroundings): Promise<void>
       return report(await backup(request, all), {...reporting, store});
     }
     case 'restore': {
-      const store = await chooseStore(request.storage, surroundings);
+      const store = await openStorage(request.storage, {signal, scratchDirectory: claim.directory});
       const open = () => serverRunner(signal, claim.directory);
       const host = service?.host ?? (await openServerRunner(open, {here, ...request, ...installing}));
       const result = await restore(request, {
@@ -196,8 +173,10 @@ async function tell(request: Request, surroundings: Surroundings): Promise<void>
         );
       return report(result, {...reporting, store});
     }
-    case 'prepare':
+    case 'prepare': {
+      const {prepare} = await import('./prepare/prepare.js');
       return report(await prepare(...placePreparation(request, service)));
+    }
     default:
       request satisfies never;
   }

@@ -39,6 +39,8 @@ export interface HeldMark {
  * (`leftovers.ts`).
  */
 export interface Claim {
+  /** This run. */
+  readonly owner: Owner;
   /** For files that outlive no step; passable by every account, readable by ours alone. */
   readonly directory: string;
   /** Marks a path as being made by this run. Throws a UserError where another run's mark is. */
@@ -72,6 +74,7 @@ export async function openClaim(temporaryDirectory: string, run: string): Promis
   }
   process.env[ownerVariable] = owner.id;
   return {
+    owner,
     directory,
     async mark(path) {
       // Known before it is there, so that a killed run leaves none that nobody finds.

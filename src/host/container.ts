@@ -1,4 +1,5 @@
 import {UserError} from '../errors.js';
+import {endOrphansIn} from './container-orphans.js';
 import {
   type Container,
   type ContainerFacts,
@@ -45,6 +46,7 @@ export function containerHost(container: Container): Host {
     run: (command, options) => exec(container, command, options),
     findOnPath: async (program) => (await sh(scripts.find, program)).trim() || undefined,
     launch: (command, launching) => launch(container, command, launching),
+    endOrphans: (owner) => endOrphansIn(container, owner),
     extract: (stream, directory, options = {}) => extract(container, {stream, directory, ...options}),
     async checkReadable(directory) {
       await container.runner.run({program: 'ls', args: [directory]});

@@ -11,6 +11,7 @@ import {
   type Output,
   type RunOptions,
 } from './host.js';
+import {ownerVariable} from './owner.js';
 import {type Process, runProcess} from './process.js';
 
 /** A running container as a place for PostgreSQL's programs. */
@@ -129,7 +130,7 @@ function execArgs(
   {program, args, env = {}}: Command,
   {script, asRoot, hasInput}: Execution,
 ): readonly string[] {
-  const names = [...Object.keys(english), ...Object.keys(env)];
+  const names = [...Object.keys(english), ownerVariable, ...Object.keys(env)];
   const unset = facts.libpqVariables.filter((name) => !(name in env)).flatMap((name) => ['-u', name]);
   return [
     'exec',

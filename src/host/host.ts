@@ -1,5 +1,6 @@
 import type {Writable} from 'node:stream';
 import {UserError} from '../errors.js';
+import type {Owner} from './owner.js';
 
 /** A program and its arguments, as a value: an array, so that no shell ever reads an input. */
 export interface Command {
@@ -135,6 +136,12 @@ export interface Host {
    * ended. Present where a server must not be left to the host's first process, as `pg_ctl start` leaves it.
    */
   readonly launch?: (command: Command, launching: Launching) => Promise<void>;
+
+  /**
+   * Ends the programs that a dead run has left here, a server among them, and returns their names. Present where they go
+   * on unseen by the runner. Throws an Error that names those that do not end.
+   */
+  readonly endOrphans?: (owner: Owner) => Promise<readonly string[]>;
 
   /**
    * Extracts a tar stream into a directory, everything owned by `user`. Names that lead out of the directory, and a

@@ -142,8 +142,11 @@ async function isSame(made: Made): Promise<boolean> {
   );
 }
 
-/** They must have ended before their files are removed: what still writes makes them anew. */
-async function endOrphans(owner: Owner): Promise<readonly Orphan[]> {
+/**
+ * Ends the programs that a dead run has left on this machine. They must have ended before their files are removed: what
+ * still writes makes them anew. Throws an Error that names those that do not end.
+ */
+export async function endOrphans(owner: Owner): Promise<readonly Orphan[]> {
   const ended = new Map<number, Orphan>();
   for (const [tries, hard] of [
     [30, false],

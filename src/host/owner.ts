@@ -27,6 +27,9 @@ export interface Orphan {
 /** The variable that carries `Owner.id` to the programs of a run. */
 export const ownerVariable = 'BASEBACKUP_ACTION_OWNER';
 
+/** The owner of the one program that goes on to its end when its run was killed: the exchange of a service's data. */
+export const exchangeOf = ({id}: Pick<Owner, 'id'>) => ({id: `${id}-exchange`});
+
 /** This process as an owner. `run` is for people. */
 export async function thisOwner(run: string): Promise<Owner> {
   const {pid} = process;

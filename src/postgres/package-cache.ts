@@ -1,4 +1,3 @@
-import {isFeatureAvailable, restoreCache, saveCache} from '@actions/cache';
 import {messageOf} from '../errors.js';
 import {debug} from '../log.js';
 
@@ -11,6 +10,7 @@ export async function restorePackages(
   directory: string,
   prefixes: readonly [string, ...string[]],
 ): Promise<string | undefined> {
+  const {isFeatureAvailable, restoreCache} = await import('@actions/cache');
   if (!isFeatureAvailable()) return undefined;
   const [first, ...others] = prefixes;
   return restoreCache([directory], first, others).catch(passOver);
@@ -18,6 +18,7 @@ export async function restorePackages(
 
 /** Keeps a directory in GitHub's cache, where there is one. An entry that has the key already stays as it is. */
 export async function keepPackages(directory: string, key: string): Promise<void> {
+  const {isFeatureAvailable, saveCache} = await import('@actions/cache');
   if (!isFeatureAvailable()) return;
   await saveCache([directory], key).catch(passOver);
 }

@@ -73,7 +73,7 @@ export async function attest(backup: AttestedBackup, request: AttestationRequest
   return group('Attest', async () => {
     const subject = subjectOf(backup.metadata);
     // It takes long to start, and few steps need it. `eager` keeps it in the one file of dist.
-    const {attestProvenance} = await import(/* webpackMode: "eager" */ '@actions/attest');
+    const {attestProvenance} = await import('@actions/attest');
     try {
       const {token} = request;
       const {attestationID} = await attestProvenance({subjects: [subject], token});

@@ -22,7 +22,9 @@ function label(text: string): string {
   const cut = isPath ? `…${characters.slice(-most).join('')}` : `${characters.slice(0, most).join('')}…`;
   const short = characters.length > most ? cut : text;
   return [...short]
-    .map((character) => (/[\p{L}\p{N} ._…/-]/u.test(character) ? character : `#${character.codePointAt(0)};`))
+    .map((character) =>
+      /[\p{L}\p{N} ._\u2026/-]/u.test(character) ? character : `#${character.codePointAt(0)};`,
+    )
     .join('');
 }
 

@@ -2,6 +2,7 @@ import type {Claim} from '../host/claim.js';
 import type {Host} from '../host/host.js';
 import type {Reachable, ServiceContainer} from '../host/service.js';
 import {claimService, placeInService, removeStaging, replaceData} from './in-place/in-place.js';
+import {occupationOf, removeAbandoned, vacate} from './occupation.js';
 import type {Proven} from './prove.js';
 import {reach} from './reach.js';
 import type {RestoreRequest} from './request.js';
@@ -42,21 +43,25 @@ export function chooseDestination(
   {inPlace}: RestoreRequest,
   {host, claim, service}: {readonly host: Host; readonly claim: Claim; readonly service?: ServiceContainer},
 ): Destination {
-  if (service && inPlace) return insteadOf(service);
-  // A container's files go with it, or are told in docs/service-containers.md.
-  return ownDirectory(host, (target) => (service ? unmarked : markTarget(target, host, claim)));
+  if (service && inPlace) return insteadOf(service, claim);
+  return ownDirectory(host, claim);
 }
 
 const unmarked: Held = {release: async () => undefined};
 
-function ownDirectory(host: Host, mark: (target: Target) => Promise<Held> | Held): Destination {
+function ownDirectory(host: Host, claim: Claim): Destination {
   return {
-    place: async (asked) => asked,
+    async place(asked) {
+      if (!asked.dryRun) await removeAbandoned(occupationOf(`${asked.dataDirectory}_config`), host);
+      return asked;
+    },
     async claim(target) {
-      await claimTarget(target, host);
-      return mark(target);
+      await claimTarget(target, host, claim);
+      // The files of a container are not the runner's: what is recorded in the place itself has to do.
+      return host.endOrphans ? unmarked : markTarget(target, host, claim);
     },
     async finish({server, readyAt}, {keepRunning}) {
+      await vacate(occupationOf(server.target.configDirectory), host);
       const reachableAt = keepRunning ? await reach(server) : undefined;
       return {dataDirectory: server.target.dataDirectory, reachableAt, readyAt};
     },
@@ -64,12 +69,12 @@ function ownDirectory(host: Host, mark: (target: Target) => Promise<Held> | Held
   };
 }
 
-function insteadOf(service: ServiceContainer): Destination {
+function insteadOf(service: ServiceContainer, claim: Claim): Destination {
   return {
     replaced: service,
     place: (asked) => placeInService(asked, service),
-    async claim() {
-      await claimService(service);
+    async claim(target) {
+      await claimService(service, {target, owner: claim.owner});
       return unmarked;
     },
     async finish({server}, request) {

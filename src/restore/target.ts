@@ -4,6 +4,7 @@ import {attempt, type Finding, failuresOf, findingOf} from '../finding.js';
 import type {Claim, HeldMark} from '../host/claim.js';
 import {CommandError, type Host} from '../host/host.js';
 import {warning} from '../log.js';
+import {occupationOf, occupy} from './occupation.js';
 import type {RestoreRequest} from './request.js';
 
 /** Where a restore writes. Nothing else is touched. */
@@ -95,11 +96,13 @@ function refuseOverlap(paths: readonly string[]): void {
  * Makes a restore the only one that writes into a target, until the target is removed. Throws a UserError when another
  * one does: both have seen it empty.
  */
-export async function claimTarget({dataDirectory, configDirectory}: Target, host: Host): Promise<void> {
+export async function claimTarget(target: Target, host: Host, {owner}: Claim): Promise<void> {
+  const {dataDirectory, configDirectory, all, found} = target;
   await host.makeDirectory(configDirectory);
+  const made = [...all.filter((one) => one !== configDirectory), configDirectory];
+  const occupation = {owner, made: made.filter((one) => !found.includes(one)), filled: found};
   try {
-    // To the end also when the run is cancelled: only who knows that the claim is his may remove it.
-    await host.run({program: 'mkdir', args: [`${configDirectory}/claim`]}, {cleanup: true});
+    await occupy(occupationOf(configDirectory), occupation, host);
   } catch (cause) {
     if (!(cause instanceof CommandError)) throw cause;
     throw new UserError(

@@ -1,52 +1,22 @@
-import {setTimeout as sleep} from 'node:timers/promises';
 import {expect, test} from 'vitest';
 import {waitUntil} from '../support/command.js';
 import {describeWithEngine, docker} from '../support/container.js';
 import {runAction, startAction, succeeded} from '../support/runner.js';
-import {images, type Service, service} from '../support/service.js';
+import {images} from '../support/service.js';
 import {
-  backUpService,
-  openSession,
+  largeService,
   serviceBackupInputs,
   serviceRestoreInputs,
-  traces,
+  undisturbed,
 } from '../support/service-steps.js';
-import {type Workspace, workspace} from '../support/workspace.js';
+import {workspace} from '../support/workspace.js';
 
 const three = [images['15-bookworm'], images['17-trixie'], images['18-forky']];
-
-/** A service with something to copy for seconds, and its backup. */
-async function large(of: (typeof three)[number], home: Workspace): Promise<Service> {
-  const own = await service(of);
-  await own.sql(`
-    create table noise as
-    select string_agg(md5(random()::text), '') from generate_series(1, 400000) n group by n % 40000`);
-  await backUpService(own, home);
-  return own;
-}
-
-/** Does something, and sees that the service's server and its sessions know nothing of it. */
-async function undisturbed(own: Service, work: () => Promise<void>): Promise<void> {
-  const startedAt = await own.startTime();
-  const session = await openSession(own);
-  const before = await traces(own);
-  await work();
-  const left = async () => (await traces(own)).filter((trace) => !before.includes(trace));
-  await waitUntil(async () => (await left()).length === 0, {
-    seconds: 10,
-    what: 'the container to be as before',
-  }).catch(async () => expect(await left()).toEqual([]));
-  // What a postmaster takes for a crash, it takes for one within a moment.
-  await sleep(300);
-  await session.close();
-  expect(await own.startTime()).toBe(startedAt);
-  expect(await own.logs()).not.toMatch(/terminating any other active server processes/);
-}
 
 describeWithEngine('the server of a container does not notice', () => {
   test.for(three)('that the restored server beside it is killed, $name', async (of) => {
     const home = workspace();
-    const own = await large(of, home);
+    const own = await largeService(of, home);
     await undisturbed(own, async () => {
       succeeded(await runAction(serviceRestoreInputs(own, {'keep-running': 'true'}), {workspace: home}));
       const kill = 'kill -9 "$(head -1 /var/lib/postgresql/restored/postmaster.pid)"';
@@ -61,7 +31,7 @@ describeWithEngine('the server of a container does not notice', () => {
 
   test.for(three)('that a restore is cancelled while it unpacks, $name', async (of) => {
     const home = workspace();
-    const own = await large(of, home);
+    const own = await largeService(of, home);
     await undisturbed(own, async () => {
       const action = startAction(serviceRestoreInputs(own), {workspace: home});
       await action.until(
@@ -75,7 +45,7 @@ describeWithEngine('the server of a container does not notice', () => {
 
   test.for(three)('that a restore is cancelled while the copy is checked, $name', async (of) => {
     const home = workspace();
-    const own = await large(of, home);
+    const own = await largeService(of, home);
     await undisturbed(own, async () => {
       const inputs = {'check-sql': 'select true from pg_sleep(60)'};
       const action = startAction(serviceRestoreInputs(own, inputs), {workspace: home});
@@ -87,7 +57,7 @@ describeWithEngine('the server of a container does not notice', () => {
 
   test.for(three.slice(1))('that a backup by its own client is cancelled, $name', async (of) => {
     const home = workspace();
-    const own = await large(of, home);
+    const own = await largeService(of, home);
     await undisturbed(own, async () => {
       const inputs = serviceBackupInputs(own, {'max-rate': '1M', 'backup-name': 'cancelled'});
       const action = startAction(inputs, {workspace: home});

@@ -247,10 +247,12 @@ describeWithPostgres('the checks of an odd but sound cluster', () => {
     await source.sql('create database closed allow_connections false');
     await source.sql('alter database odd set default_transaction_read_only = on');
     await source.sql("alter database odd set local_preload_libraries = 'nope'");
-    await source.sql('alter role postgres set statement_timeout = 1');
-    await source.sql("alter role postgres set default_transaction_isolation = 'serializable'");
-    const nope = "alter role postgres set session_preload_libraries = 'nope'";
-    await source.sql(`create role reader login; create role owner superuser login; ${nope}`);
+    // In one session: each further one as this role would have a millisecond for a statement.
+    await source.sql(`
+      create role reader login; create role owner superuser login;
+      alter role postgres set statement_timeout = 1;
+      alter role postgres set default_transaction_isolation = 'serializable';
+      alter role postgres set session_preload_libraries = 'nope'`);
     await backUp({...source, inputs: {...source.inputs, user: 'owner'}}, home);
     const restored = await restoreAndKeepRunning(home, {checks: 'manifest\ndump\nchecksums\namcheck'});
     expect(restored.outputs).toMatchObject({proof: 'checked', 'checks-passed': 'manifest,dump,amcheck'});

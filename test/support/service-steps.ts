@@ -1,4 +1,7 @@
+import {setTimeout as sleep} from 'node:timers/promises';
+import {expect} from 'vitest';
 import {checksumOfRows, psql} from './cluster.js';
+import {waitUntil} from './command.js';
 import {type ActionResult, runAction, succeeded} from './runner.js';
 import {images, type Service, type ServiceImage, service} from './service.js';
 import type {Inputs} from './steps.js';
@@ -108,4 +111,32 @@ export async function backedUpService(
   await fillShop(source);
   await backUpService(source, home);
   return source;
+}
+
+/** A service with something to copy for seconds, and its backup. */
+export async function largeService(of: ServiceImage, home: Workspace): Promise<Service> {
+  const own = await service(of);
+  await own.sql(`
+    create table noise as
+    select string_agg(md5(random()::text), '') from generate_series(1, 400000) n group by n % 40000`);
+  await backUpService(own, home);
+  return own;
+}
+
+/** Does something, and sees that the service's server and its sessions know nothing of it. */
+export async function undisturbed(own: Service, work: () => Promise<void>): Promise<void> {
+  const startedAt = await own.startTime();
+  const session = await openSession(own);
+  const before = await traces(own);
+  await work();
+  const left = async () => (await traces(own)).filter((trace) => !before.includes(trace));
+  await waitUntil(async () => (await left()).length === 0, {
+    seconds: 10,
+    what: 'the container to be as before',
+  }).catch(async () => expect(await left()).toEqual([]));
+  // What a postmaster takes for a crash, it takes for one within a moment.
+  await sleep(300);
+  await session.close();
+  expect(await own.startTime()).toBe(startedAt);
+  expect(await own.logs()).not.toMatch(/terminating any other active server processes/);
 }

@@ -18,6 +18,7 @@ const parts = [
   'verify',
   'prepare',
   'inputs',
+  'storage',
   'report',
   'main',
 ];
@@ -62,7 +63,7 @@ function read(pattern: string): Source[] {
 
 /** What a file imports or re-exports, as written. */
 function importsOf({code}: Source): string[] {
-  return [...code.matchAll(/\b(?:(?:from|import)\s+|import\(\/\*[^*]*\*\/ )'([^']+)'/g)].map(
+  return [...code.matchAll(/\b(?:(?:from|import)\s+|import\((?:\/\*[^*]*\*\/ )?)'([^']+)'/g)].map(
     ([, specifier = '']) => specifier,
   );
 }
@@ -109,23 +110,43 @@ test('only main ends the process or fails the step', () => {
   expect(wrong.map(({path}) => path)).toEqual([]);
 });
 
-test('only the AWS SDK and what makes attestations are imported at run time, and dist stays one file and a thread', () => {
-  const lazy = sources.flatMap(({path, code}) =>
-    [...code.matchAll(/\bimport\s*\(([^)]*)\)/g)].map(([, what]) => `${path}: ${what}`),
+/** What is loaded as soon as a file is: itself, and all that it imports other than for its types or at run time. */
+function loadedWith(path: string, loaded = new Set<string>()): ReadonlySet<string> {
+  if (loaded.has(path)) return loaded;
+  loaded.add(path);
+  const source = sources.find((one) => one.path === path);
+  const code = source?.code.replaceAll(/\b(import|export) type\s[^;]*;/g, '') ?? '';
+  for (const [, name = ''] of code.matchAll(/\bfrom '([^']+)'/g))
+    loadedWith(name.startsWith('.') ? join(dirname(path), name).replace(/\.js$/, '.ts') : name, loaded);
+  return loaded;
+}
+
+test('a start loads no client of a storage or of GitHub: each would take longer than all the rest', () => {
+  const late = ['@actions/artifact', '@actions/attest', '@actions/cache', '@actions/github'];
+  const loaded = loadedWith('src/main.ts');
+  expect(loaded).toContain('@actions/core');
+  expect([...late, '@aws-sdk/client-s3', '@mongodb-js/saslprep'].filter((name) => loaded.has(name))).toEqual(
+    [],
   );
-  expect(lazy).toEqual([
-    `src/main.ts: /* webpackMode: "eager" */ './store/s3.js'`,
-    `src/provenance/attest.ts: /* webpackMode: "eager" */ '@actions/attest'`,
-  ]);
-  // A package that imports another one at run time makes a file of its own, and licenses.txt of that file alone.
-  // ncc names the thread of src/backup/valve-thread.ts by its content, and leaves it as it is.
+});
+
+test('dist is what build makes: all of it ASCII, with a thread that needs nothing else', () => {
   const files = readdirSync(join(root, 'dist')).sort();
-  expect(files.map((name) => name.replace(/^[0-9a-f]{20}\.ts$/, 'thread.ts')).sort()).toEqual([
+  // webpack numbers the files that are loaded when they are needed, by what is in them; ncc names the thread of
+  // src/backup/valve-thread.ts by its content, and leaves it as it is.
+  const kinds = files.map((name) =>
+    name.replace(/^[0-9a-f]{20}\.ts$/, 'thread.ts').replace(/^\d+\.index\.js$/, 'late.js'),
+  );
+  expect([...new Set(kinds)].sort()).toEqual([
     'index.js',
+    'late.js',
     'licenses.txt',
     'package.json',
     'thread.ts',
   ]);
+  expect(kinds.filter((kind) => kind === 'thread.ts')).toHaveLength(1);
+  const isAscii = (name: string) => readFileSync(join(root, 'dist', name)).every((byte) => byte < 0x80);
+  expect(files.filter((name) => name.endsWith('.js') && !isAscii(name))).toEqual([]);
   const thread = files.find((name) => name.endsWith('.ts')) ?? '';
   const code = readFileSync(join(root, 'dist', thread), 'utf8');
   const imported = [...code.matchAll(/\bfrom '([^']+)'/g)].map(([, from]) => from);

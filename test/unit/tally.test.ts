@@ -1,5 +1,5 @@
 import {expect, test} from 'vitest';
-import {tally, type VitestReport} from '../../script/tally.ts';
+import {failuresOf, tally, type VitestReport} from '../../script/tally.ts';
 
 /** A report of files, each a list of its tests' outcomes; a file fails as soon as one of its tests does. */
 function reportOf(...files: {tests: string[]; status?: string}[]): VitestReport {
@@ -11,7 +11,13 @@ function reportOf(...files: {tests: string[]; status?: string}[]): VitestReport 
     numTodoTests: count('todo'),
     testResults: files.map(({tests, status}) => ({
       status: status ?? (tests.includes('failed') ? 'failed' : 'passed'),
-      assertionResults: tests.map((outcome) => ({status: outcome})),
+      name: '/somewhere/one.test.ts',
+      message: status === 'failed' ? 'SyntaxError:\n  it does not load' : '',
+      assertionResults: tests.map((outcome, index) => ({
+        status: outcome,
+        fullName: `test ${index}`,
+        failureMessages: outcome === 'failed' ? ['AssertionError: expected 1\n to be 2'] : [],
+      })),
     })),
   };
 }
@@ -22,6 +28,18 @@ test('counts tests that passed, failed, and were skipped', () => {
     {tests: ['passed', 'skipped', 'todo']},
   );
   expect(tally(report, 1)).toEqual({passed: 3, failed: 2, skipped: 2});
+});
+
+test('names what failed, with the beginning of why', () => {
+  const report = reportOf(
+    {tests: ['passed', 'failed']},
+    {tests: ['passed'], status: 'failed'},
+    {tests: ['passed']},
+  );
+  expect(failuresOf(report)).toEqual([
+    'one.test.ts > test 1 > AssertionError: expected 1 to be 2',
+    'one.test.ts > SyntaxError: it does not load',
+  ]);
 });
 
 test('a file that fails without a failed test counts as a failure', () => {

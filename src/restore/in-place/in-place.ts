@@ -1,7 +1,9 @@
 import {messageOf, UserError} from '../../errors.js';
 import {CommandError} from '../../host/host.js';
+import type {Owner} from '../../host/owner.js';
 import {type Reachable, reachableNow, type ServiceContainer, stagingName} from '../../host/service.js';
 import {info, warning} from '../../log.js';
+import {occupationOf, occupy, removeAbandoned} from '../occupation.js';
 import type {RestoreRequest} from '../request.js';
 import type {Server} from '../server.js';
 import {removeTarget, type Target} from '../target.js';
@@ -15,6 +17,8 @@ export async function placeInService(
   request: RestoreRequest,
   service: ServiceContainer,
 ): Promise<RestoreRequest> {
+  if (!request.dryRun && (await isBeforeExchange(service)))
+    await removeAbandoned(occupationOf(stagingOf(service)), service.host);
   await requireReplaceable(service);
   return {
     ...request,
@@ -62,10 +66,21 @@ async function requireReplaceable(service: ServiceContainer): Promise<void> {
   if ((await host.look(stagingOf(service))) !== 'absent') throw taken(service);
 }
 
+/** Whether nothing of the service's data can have been moved: what was killed then may be removed without a look. */
+async function isBeforeExchange(service: ServiceContainer): Promise<boolean> {
+  return (await service.host.look(`${stagingOf(service)}/old`)) === 'absent';
+}
+
 /** Takes the service for one restore in place. Throws a UserError when another one was faster. */
-export async function claimService(service: ServiceContainer): Promise<void> {
+export async function claimService(
+  service: ServiceContainer,
+  {target, owner}: {readonly target: Target; readonly owner: Owner},
+): Promise<void> {
+  const staging = stagingOf(service);
   try {
-    await service.host.run({program: 'mkdir', args: ['-m', '700', stagingOf(service)]});
+    await service.host.run({program: 'mkdir', args: ['-m', '700', staging]});
+    const made = [...target.all.filter((one) => !one.startsWith(`${staging}/`)), staging];
+    await occupy(occupationOf(staging), {owner, made, filled: []}, service.host);
   } catch (error) {
     if (error instanceof CommandError) throw taken(service, error);
     throw error;

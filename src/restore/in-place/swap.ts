@@ -1,6 +1,7 @@
 import {setTimeout as sleep} from 'node:timers/promises';
 import {UserError} from '../../errors.js';
 import {CommandError} from '../../host/host.js';
+import {exchangeOf, ownerVariable} from '../../host/owner.js';
 import {type ServiceContainer, stagingName} from '../../host/service.js';
 import {group, info} from '../../log.js';
 import {parsePidFile} from '../pid-file.js';
@@ -82,7 +83,8 @@ async function runSwap(
   replace: string,
 ): Promise<void> {
   const args = ['-c', scripts.swap, 'sh', id, imageId, dataDirectory, replace, scripts.putBack];
-  const command = {program: 'sh', args, env: {RUNNER_TRACKING_ID: '0'}};
+  const owner = exchangeOf({id: process.env[ownerVariable] ?? ''}).id;
+  const command = {program: 'sh', args, env: {RUNNER_TRACKING_ID: '0', [ownerVariable]: owner}};
   await runner.run(command, {cleanup: true, tellsCancellation: replace !== ''});
 }
 
