@@ -57,7 +57,10 @@ export async function recognise(
   const oids = [...archives.keys()]
     .filter((stem) => /^\d+$/.test(stem))
     .sort((a, b) => Number(a) - Number(b));
-  const read = async (name: string) => readArchive(await openStored(source, name), decryption);
+  const read = async (name: string) =>
+    source.isAsNamed
+      ? {name, codec: codecNamed(name)}
+      : readArchive(await openStored(source, name), decryption);
   const manifest = manifestNameIn(names);
   const tablespaces: (Archive & {oid: string})[] = [];
   // One after the other: each takes memory where it comes over the network.
@@ -82,6 +85,12 @@ async function readArchive(file: StoredFile, decryption: Decryption): Promise<Ar
       ? 'it is empty'
       : `${inside} is neither a tar archive nor compressed with gzip, lz4 or zstd`,
   );
+}
+
+/** As pg_basebackup names what it has compressed (pg_basebackup.c, ReceiveArchiveStream; walmethods.c). */
+function codecNamed(name: string): Codec {
+  const [, ending = ''] = /\.tar\.(gz|lz4|zst)(\.age)?$/.exec(name) ?? [];
+  return ({gz: 'gzip', lz4: 'lz4', zst: 'zstd'} as const)[ending] ?? 'none';
 }
 
 /** The first bytes of what a file holds: no more of it is read than their piece. */

@@ -20,6 +20,8 @@ export interface BackupSource {
   readonly directory?: string;
   /** How many files may be read side by side, where that takes memory; undefined: any number. */
   readonly readsAtOnce?: number;
+  /** Names tell for sure what is in the files, and looking into each would take a transfer. */
+  readonly isAsNamed?: boolean;
   /** The names of all files; of a directory, of what lies right in it. */
   list(): Promise<readonly string[]>;
   /** A file by its name; undefined when there is none. Throws a DamageError for what is there and is no file. */

@@ -4,6 +4,7 @@ import {quoteIdentifier} from '../postgres/failures.js';
 import type {Readiness} from '../postgres/readiness.js';
 import type {BackupRequest} from './request.js';
 import {judgeSpace, showSize as size} from './space.js';
+import {bytesPerSecondOf} from './window.js';
 
 /** What findings are made from. */
 export interface Situation {
@@ -213,8 +214,7 @@ function inPlaceTablespaces({facts: {tablespaces}, serverMajor}: Situation) {
 
 function duration({request: {maxRate}, readiness: {dataBytes}}: Situation) {
   if (maxRate === undefined || dataBytes === null) return undefined;
-  const bytesPerSecond = Number.parseFloat(maxRate) * (maxRate.endsWith('M') ? 2 ** 20 : 2 ** 10);
-  const minutes = Math.ceil(dataBytes / bytesPerSecond / 60);
+  const minutes = Math.ceil(dataBytes / bytesPerSecondOf(maxRate) / 60);
   const text = `at ${maxRate} (max-rate) the backup takes at least ${minutes} minutes`;
   return minutes > 350
     ? warn('Duration', `${text}; GitHub ends a job after 6 hours`, 'Raise max-rate.')

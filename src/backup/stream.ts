@@ -19,7 +19,7 @@ import {openFiles} from './open-files.js';
 import type {BackupPlan} from './plan.js';
 import {makePartial, removeAll, requireFiles, requireManifest, runBasebackup} from './take.js';
 import {Valve, type Witness} from './valve.js';
-import {windowBytes} from './window.js';
+import {rateWithin, windowBytes} from './window.js';
 
 /** The program that gives the disk space of what was stored back, from util-linux. */
 export const holePuncher = 'fallocate';
@@ -72,7 +72,10 @@ export async function streamBackup(
   }
 }
 
-async function forwardBackup(plan: BackupPlan, {runner, receiver, signal}: Streaming & {receiver: Receiver}) {
+async function forwardBackup(
+  plan: BackupPlan,
+  {runner, store, receiver, signal}: Streaming & {receiver: Receiver},
+) {
   const {partialDirectory: directory, request, encryption} = plan;
   const failing = new AbortController();
   const {stallTimeoutSeconds} = request;
@@ -93,7 +96,11 @@ async function forwardBackup(plan: BackupPlan, {runner, receiver, signal}: Strea
       },
       signal: AbortSignal.any([failing.signal, valve.signal]),
     };
-    const warnings = await groupedPhase('pg_basebackup', () => runBasebackup(plan, flow));
+    const freeBytes = await runner.freeBytes(directory);
+    const storeDiskBytes = store.receiving?.diskBytes ?? 0;
+    const maxRate = rateWithin({freeBytes, storeDiskBytes}, request.maxRate);
+    const paced = {...plan, request: {...request, ...(maxRate !== undefined && {maxRate})}};
+    const warnings = await groupedPhase('pg_basebackup', () => runBasebackup(paced, flow));
     const manifest = await requireManifest(directory);
     await requireFiles(plan);
     forwarder.complete();

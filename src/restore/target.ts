@@ -180,12 +180,13 @@ export async function checkSpace(target: Target, host: Host, neededBytes: number
   );
 }
 
-/** Refuses a temporary folder whose disk cannot take the files of a backup that has to be fetched. */
-export async function checkFetchSpace(directory: string, runner: Host, sizeBytes: number): Promise<void> {
+/** Refuses a temporary folder whose disk cannot take what lies there of a backup while it is read. */
+export async function checkFetchSpace(directory: string, runner: Host, neededBytes: number): Promise<void> {
+  if (neededBytes === 0) return;
   const freeBytes = await runner.freeBytes(directory);
-  if (freeBytes >= sizeBytes) return;
+  if (freeBytes >= neededBytes) return;
   throw new UserError(
-    `The files of the backup have ${megabytes(sizeBytes)}, but ${directory}, where they arrive, has ${megabytes(freeBytes)} free.`,
+    `The files of the backup need ${megabytes(neededBytes)} while they are read, but ${directory}, where they arrive, has ${megabytes(freeBytes)} free.`,
     'Free space in an earlier step, or use a larger runner.',
   );
 }

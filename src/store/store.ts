@@ -35,6 +35,8 @@ export interface FoundBackup {
   readonly metadataText?: string;
   /** Where its files can be read as they are; undefined where they have to be copied to this runner first. */
   readonly source?: BackupSource;
+  /** Bytes that lie on this runner's disk at most while its files are read, where they come to it by `fetch`. */
+  readonly fetchedBytes?: number;
   /** Makes the files readable; what it had to copy lies under `scratchDirectory`. */
   fetch(scratchDirectory: string): Promise<FetchedBackup>;
   /**

@@ -26,9 +26,7 @@ async function kill(action: RunningAction): Promise<void> {
 async function killAsItChecks(own: Service, home: Workspace, more = {}): Promise<void> {
   const inputs = serviceRestoreInputs(own, {'check-sql': 'select pg_sleep(600) is not null', ...more});
   const action = startAction(inputs, {workspace: home});
-  const isAsleep = async () =>
-    (await own.processes()).some(({args}) => args.join(' ').includes('pg_sleep(600)'));
-  await action.until(isAsleep, 'the check runs');
+  await action.until(() => /Recovered up to/.test(action.log()), 'the copy to run');
   await kill(action);
   expect((await own.processes()).filter(({args}) => args.join(' ').includes('_config'))).not.toEqual([]);
 }
@@ -81,9 +79,7 @@ describeWithEngine('a restore in a container whose action is killed', () => {
       serviceRestoreInputs(own, {'keep-running': 'true', 'check-sql': 'select true from pg_sleep(15)'}),
       {workspace: home},
     );
-    const isAsleep = async () =>
-      (await own.processes()).some(({args}) => args.join(' ').includes('pg_sleep(15)'));
-    await going.until(isAsleep, 'the check runs');
+    await going.until(() => /Recovered up to/.test(going.log()), 'the copy to run');
     const refused = /restored_config exists already|Another step restores into/;
     const again = serviceRestoreInputs(own, {directory: `${home.directory}/backups`});
     expect(failure(await runAction(again, {workspace: other}))).toMatch(refused);

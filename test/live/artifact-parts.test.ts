@@ -70,10 +70,17 @@ describeWithPostgres('a backup that is stored as artifacts while it is taken', (
     expect(names().at(-1)).toBe('nightly.json');
     expect(names()).not.toContain('nightly.claim');
 
-    const here = {env: service.env};
-    expect(succeeded(await runAction(restored(), here)).outputs['checks-passed']).toContain('check-sql');
+    // Of the parts that are fetched, too, there are some at a time.
+    const there = workspace();
+    disk(there.temp, 6 * partMebibytes);
+    const small = {env: service.env, workspace: there};
+    const elsewhere = restored({'data-directory': join(there.root, 'data')});
+    expect(succeeded(await runAction(elsewhere, small)).outputs['checks-passed']).toContain('check-sql');
     const verified = {mode: 'verify', storage: 'artifact', 'backup-name': 'nightly'};
-    expect(succeeded(await runAction(verified, here)).outputs.proof).toBe('manifest-verified');
+    expect(succeeded(await runAction(verified, small)).outputs.proof).toBe('manifest-verified');
+    expect(listAll(there.temp)).toEqual([]);
+
+    const here = {env: service.env};
 
     service.setFault({at: 'download', kind: 'corrupt', artifact: 'nightly.base.tar.part0003'});
     const damaged = await runAction(restored(), here);

@@ -10,6 +10,7 @@ import {pack} from 'tar-stream';
 import {afterEach, beforeEach, describe, expect, test, vi} from 'vitest';
 import {GrowingFile} from '../../src/backup/growing-file.js';
 import {Valve} from '../../src/backup/valve.js';
+import {rateWithin} from '../../src/backup/window.js';
 import {finishedSegments} from '../../src/backup-set/wal-archive.js';
 import {messageOf} from '../../src/errors.js';
 
@@ -224,4 +225,26 @@ describe('a program that writes faster than its files are taken', () => {
     expect(valve.signal.aborted).toBe(false);
     writer = spawn('true');
   });
+});
+
+test.for([
+  ['a disk with room for any rate', {freeBytes: 14e9, storeDiskBytes: 1e9}, undefined, undefined],
+  ['the same, and a rate that was asked for', {freeBytes: 14e9, storeDiskBytes: 1e9}, '32M', '32M'],
+  ['a small disk', {freeBytes: 124 * 2 ** 20, storeDiskBytes: 0}, undefined, '204800k'],
+  [
+    'a small disk that parts lie on, too',
+    {freeBytes: 124 * 2 ** 20, storeDiskBytes: 50 * 2 ** 20},
+    undefined,
+    '102400k',
+  ],
+  [
+    'a small disk, and a slower rate that was asked for',
+    {freeBytes: 124 * 2 ** 20, storeDiskBytes: 0},
+    '500',
+    '500',
+  ],
+  ['a small disk, and a faster one', {freeBytes: 124 * 2 ** 20, storeDiskBytes: 0}, '1024M', '204800k'],
+  ['a disk that is nearly full', {freeBytes: 2 ** 20, storeDiskBytes: 0}, undefined, '8192k'],
+] as const)('the rate on %s', ([, space, asked, expected]) => {
+  expect(rateWithin(space, asked)).toBe(expected);
 });

@@ -207,22 +207,18 @@ function lackOfArchive({selfContained}: Metadata, {recovery, primary}: RestoreRe
   return findingOf('WAL', refusal);
 }
 
-/** Of a chain, each backup is unpacked apart before all become one; they are fetched one after the other. */
+/** Of a chain, each backup is unpacked apart before all become one; their files are read one after the other. */
 async function judgeSpace(
   chain: readonly FoundBackup[],
   target: Target,
   {host, runner, claim}: Judging,
 ): Promise<readonly Finding[]> {
   const known = chain.flatMap(({metadata}) => metadata ?? []);
-  const [last, ...before] = known.toReversed();
-  if (last === undefined) return [];
-  const isFetched = chain.at(-1)?.source === undefined;
-  const largest = Math.max(0, ...before.map(({sizeBytes}) => sizeBytes));
+  if (known.length === 0) return [];
+  const fetchedBytes = Math.max(0, ...chain.map((backup) => backup.fetchedBytes ?? 0));
   return failuresOf([
     await attempt('Disk', () => checkSpace(target, host, unpackedBytes(known))),
-    isFetched
-      ? await attempt('Disk', () => checkFetchSpace(claim.directory, runner, last.sizeBytes + largest))
-      : undefined,
+    await attempt('Disk', () => checkFetchSpace(claim.directory, runner, fetchedBytes)),
   ]);
 }
 
