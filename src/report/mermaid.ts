@@ -34,7 +34,23 @@ export function gantt({phases}: Timeline): readonly string[] {
     const end = phase.startedAt + Math.max(1, Math.round(phase.seconds * 1000));
     return `  ${label(phase.name)} ${seconds(phase.seconds)} :${phase.failed ? 'crit' : phase.isStage ? 'done' : 'active'}, ${phase.startedAt}, ${end}`;
   });
-  return picture(['gantt', '  dateFormat x', '  axisFormat %H:%M:%S', ...tasks]);
+  const begin = Math.min(...phases.map(({startedAt}) => startedAt));
+  const end = Math.max(...phases.map((phase) => phase.startedAt + phase.seconds * 1000));
+  const axis = ['  dateFormat x', '  axisFormat %H:%M:%S', `  tickInterval ${ticks((end - begin) / 1000)}`];
+  return picture(['gantt', ...axis, ...tasks]);
+}
+
+const steps = [1, 2, 5, 10, 15, 30].flatMap((length) => [
+  {seconds: length, name: `${length}second`},
+  {seconds: length * 60, name: `${length}minute`},
+]);
+const hours = [1, 2, 3, 6, 12].map((length) => ({seconds: length * 3600, name: `${length}hour`}));
+
+/** Left to itself, Mermaid writes ten times the same second below a short step, and times over each other below others. */
+function ticks(span: number): string {
+  const most = 9;
+  const fitting = [...steps, ...hours].toSorted((a, b) => a.seconds - b.seconds);
+  return fitting.find(({seconds: length}) => span / length <= most)?.name ?? '24hour';
 }
 
 /** Megabytes a second over the time since the data began to arrive. */
