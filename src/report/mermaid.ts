@@ -135,7 +135,7 @@ function bars(runs: readonly TrendRun[], {title, unit, measure}: Bars): readonly
     ...chart,
     `  title "${title}"`,
     `  x-axis ${axisOf(known.map(({day}) => day))}`,
-    `  y-axis "${unit}" 0 --> ${round(most || 1)}`,
+    `  y-axis "${unit}" 0 --> ${round(roomy(most || 1))}`,
     `  bar [${known.map(({value}) => round(value)).join(', ')}]`,
   ]);
 }
@@ -145,6 +145,21 @@ function axisOf(days: readonly string[]): string {
   const isDaily = new Set(days).size === days.length;
   const labels = days.map((day, index) => `"${isDaily ? day : index + 1}"`);
   return `${isDaily ? '' : '"Oldest first" '}[${labels.join(', ')}]`;
+}
+
+/**
+ * The end of an axis that is at least so long. Mermaid (d3) cuts an axis into steps of 1, 2 or 5, up to 16 of them: more
+ * than have room beside a picture of this height. Ends at which it takes the next longer step have 10 at most.
+ */
+function roomy(most: number): number {
+  const power = 10 ** Math.floor(Math.log10(most / 10));
+  const length = most / 10 / power;
+  const longer = [
+    [1, 1.42],
+    [2, 3.17],
+    [5, 7.08],
+  ].find(([from = 0, to = 0]) => length > from && length < to);
+  return (longer?.[1] ?? length) * power * 10;
 }
 
 /** Without an exponent, which a diagram does not take. */
