@@ -32,6 +32,14 @@ export async function decompress(
   } else throw cannot(name, codec);
 }
 
+/** What a codec's program or tar complains of, without the name that zstd gives to what it reads, and its blanks. */
+export function complaintOf(line: string): string {
+  return line
+    .replace(/\/\*stdin\*\\ ?: /, '')
+    .replaceAll(' : ', ': ')
+    .trim();
+}
+
 function cannot(name: string, codec: Codec): UserError {
   return new UserError(
     `${name} is compressed with ${codec}, and neither Node.js nor the runner can decompress that.`,

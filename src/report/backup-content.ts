@@ -4,7 +4,7 @@ import {describeKeys} from '../backup/encrypt.js';
 import {describeParent} from '../backup/parent.js';
 import type {Metadata} from '../backup-set/metadata.js';
 import {type Block, type Content, factsOf, paragraph, type Text, tableOf} from './content.js';
-import {findingTable} from './finding-table.js';
+import {findingTable, splitFindings} from './finding-table.js';
 import {pruneBlocks} from './prune-blocks.js';
 import {sharesOf} from './shares.js';
 import type {Story} from './story.js';
@@ -46,6 +46,7 @@ function storedContent(result: Backed, {journal, history}: Story): Content {
   const {metadata, plan, findings, pruned} = result;
   const newest = {...metadata, backupSeconds: metadata.durationSeconds, proof: 'not yet'};
   const {name, finishedAt, sizeBytes, backupSeconds, proof, systemIdentifier} = newest;
+  const {urgent, notes} = splitFindings(findings);
   return {
     mark: '✅',
     title: ['Backup ', {code: name}, ' is stored'],
@@ -58,11 +59,12 @@ function storedContent(result: Backed, {journal, history}: Story): Content {
         ? []
         : [paragraph({strong: 'It holds no WAL and restores only together with an archive.'})]),
       ...metadata.warnings.map((text): Block => ({kind: 'quote', mark: 'WARNING', text})),
+      ...urgent,
       ...timelineOf(journal),
       ...throughputOf(journal),
       ...sharesOf(metadata),
       ...trendOf({name, finishedAt, sizeBytes, backupSeconds, proof, systemIdentifier}, history),
-      ...findingTable(findings),
+      ...notes,
       ...factsOf([...storedRows(result), ...sourceRows(plan), ...backupRows(metadata)]),
       ...pruneBlocks(pruned, 'gone'),
       ...fileTable(metadata),

@@ -68,14 +68,13 @@ function shareTable({title, items}: Shares): Table {
 
 function trendTable({runs}: Trend): Table {
   const told = (length: number | undefined) => (length === undefined ? '' : seconds(length));
-  const rows = runs
-    .toReversed()
-    .map((run) => [
-      {code: run.name},
-      run.finishedAt,
-      size(run.sizeBytes),
-      ...[told(run.backupSeconds), told(run.restoreSeconds), run.proof ?? ''],
-    ]);
+  const rows = runs.toReversed().map((run) => [
+    {code: run.name},
+    // To the second, and with a space at which a narrow table can break it.
+    run.finishedAt.replace(/^(\S+)T(\S+?)(?:\.\d+)?Z$/, '$1 $2 UTC'),
+    size(run.sizeBytes),
+    ...[told(run.backupSeconds), told(run.restoreSeconds), run.proof ?? ''],
+  ]);
   const head = ['Last backups', 'Finished', 'Size', 'Backup took', 'Restore took', 'Proven'];
   return {kind: 'table', head, rows};
 }

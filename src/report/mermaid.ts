@@ -34,7 +34,23 @@ export function gantt({phases}: Timeline): readonly string[] {
     const end = phase.startedAt + Math.max(1, Math.round(phase.seconds * 1000));
     return `  ${label(phase.name)} ${seconds(phase.seconds)} :${phase.failed ? 'crit' : phase.isStage ? 'done' : 'active'}, ${phase.startedAt}, ${end}`;
   });
-  return picture(['gantt', '  dateFormat x', '  axisFormat %H:%M:%S', ...tasks]);
+  const begin = Math.min(...phases.map(({startedAt}) => startedAt));
+  const end = Math.max(...phases.map((phase) => phase.startedAt + phase.seconds * 1000));
+  const axis = ['  dateFormat x', '  axisFormat %H:%M:%S', `  tickInterval ${ticks((end - begin) / 1000)}`];
+  return picture(['gantt', ...axis, ...tasks]);
+}
+
+const steps = [1, 2, 5, 10, 15, 30].flatMap((length) => [
+  {seconds: length, name: `${length}second`},
+  {seconds: length * 60, name: `${length}minute`},
+]);
+const hours = [1, 2, 3, 6, 12].map((length) => ({seconds: length * 3600, name: `${length}hour`}));
+
+/** Left to itself, Mermaid writes ten times the same second below a short step, and times over each other below others. */
+function ticks(span: number): string {
+  const most = 9;
+  const fitting = [...steps, ...hours].toSorted((a, b) => a.seconds - b.seconds);
+  return fitting.find(({seconds: length}) => span / length <= most)?.name ?? '24hour';
 }
 
 /** Megabytes a second over the time since the data began to arrive. */
@@ -119,7 +135,7 @@ function bars(runs: readonly TrendRun[], {title, unit, measure}: Bars): readonly
     ...chart,
     `  title "${title}"`,
     `  x-axis ${axisOf(known.map(({day}) => day))}`,
-    `  y-axis "${unit}" 0 --> ${round(most || 1)}`,
+    `  y-axis "${unit}" 0 --> ${round(roomy(most || 1))}`,
     `  bar [${known.map(({value}) => round(value)).join(', ')}]`,
   ]);
 }
@@ -129,6 +145,21 @@ function axisOf(days: readonly string[]): string {
   const isDaily = new Set(days).size === days.length;
   const labels = days.map((day, index) => `"${isDaily ? day : index + 1}"`);
   return `${isDaily ? '' : '"Oldest first" '}[${labels.join(', ')}]`;
+}
+
+/**
+ * The end of an axis that is at least so long. Mermaid (d3) cuts an axis into steps of 1, 2 or 5, up to 16 of them: more
+ * than have room beside a picture of this height. Ends at which it takes the next longer step have 10 at most.
+ */
+function roomy(most: number): number {
+  const power = 10 ** Math.floor(Math.log10(most / 10));
+  const length = most / 10 / power;
+  const longer = [
+    [1, 1.42],
+    [2, 3.17],
+    [5, 7.08],
+  ].find(([from = 0, to = 0]) => length > from && length < to);
+  return (longer?.[1] ?? length) * power * 10;
 }
 
 /** Without an exponent, which a diagram does not take. */

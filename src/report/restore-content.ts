@@ -3,7 +3,7 @@ import {describeTarget} from '../restore/recovery/recovery-target.js';
 import type {Restored, RestoreResult} from '../restore/restore.js';
 import {checkTable} from './check-table.js';
 import {type Block, type Content, factsOf, paragraph, type Text, tableOf} from './content.js';
-import {findingTable} from './finding-table.js';
+import {findingTable, splitFindings} from './finding-table.js';
 import {ladderTable, rungOf} from './ladder-table.js';
 import {sharesOf} from './shares.js';
 import type {Story} from './story.js';
@@ -41,6 +41,7 @@ function planContent(plan: Extract<RestoreResult, {dryRun: true}>): Content {
 function restoredContent(result: Restored, {journal, history}: Story): Content {
   const {backup, streaming, restoreSeconds, backupAgeSeconds} = result;
   const name = {code: backup.name};
+  const {urgent, notes} = splitFindings(result.findings);
   const old = backupAgeSeconds === undefined ? '' : `; the backup is ${age(backupAgeSeconds)} old`;
   return {
     mark: streaming ? undefined : '✅',
@@ -48,12 +49,13 @@ function restoredContent(result: Restored, {journal, history}: Story): Content {
     blocks: [
       ...verdictOf(result),
       paragraph(`Ready after ${seconds(restoreSeconds)}${old}.`),
+      ...urgent,
       ...timelineOf(journal),
       ...ladderTable(result.reached),
       ...checkTable(result.checks, result.request),
       ...sharesOf(backup.metadata),
       ...trendOf(newestOf(result), history),
-      ...findingTable(result.findings),
+      ...notes,
       ...factsOf(restoredRows(result)),
     ],
   };

@@ -1,6 +1,6 @@
 import {Writable} from 'node:stream';
 import type {Archive} from '../backup-set/archive.js';
-import {decompress} from '../backup-set/decompress.js';
+import {complaintOf, decompress} from '../backup-set/decompress.js';
 import {damaged} from '../backup-set/digest.js';
 import {giveBack} from '../backup-set/give-back.js';
 import {type ContentSink, type TarMember, TarReader} from '../backup-set/tar.js';
@@ -54,7 +54,7 @@ function settle(done: (error?: Error | null) => void, work: () => void): void {
 
 /** What a program, or Node.js, says of an archive that it cannot decompress. */
 function damageOf({name, codec}: Archive, error: unknown): unknown {
-  if (error instanceof CommandError) return damaged(name, error.message);
+  if (error instanceof CommandError) return damaged(name, complaintOf(error.message));
   // zlib's errors have codes such as Z_BUF_ERROR and ZSTD_error_…; the file system's have a system call, too.
   const isCodec = error instanceof Error && 'code' in error && !('syscall' in error) && 'errno' in error;
   return isCodec ? damaged(name, `${codec}: ${error.message}`) : error;

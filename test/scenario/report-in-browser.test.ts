@@ -1,6 +1,5 @@
-import {mkdirSync, writeFileSync} from 'node:fs';
-import {createRequire} from 'node:module';
-import {dirname, join} from 'node:path';
+import {writeFileSync} from 'node:fs';
+import {join} from 'node:path';
 import {pathToFileURL} from 'node:url';
 import {type Browser, chromium, type Page} from 'playwright-core';
 import {beforeAll, expect, test} from 'vitest';
@@ -8,15 +7,8 @@ import {htmlOf} from '../../src/report/html.js';
 import {markdownOf} from '../../src/report/markdown.js';
 import {browserArguments, browserPath, describeWithBrowser} from '../support/browser.js';
 import {nightly, oddName} from '../support/report-content.js';
+import {addMermaid, drawing, keepPicture} from '../support/summary-page.js';
 import {workspace} from '../support/workspace.js';
-
-const mermaid = join(
-  dirname(createRequire(import.meta.url).resolve('mermaid/package.json')),
-  'dist/mermaid.min.js',
-);
-
-/** Set, it takes the pictures, as docs/images has them. */
-const {PICTURES} = process.env;
 
 describeWithBrowser('a report in a browser', () => {
   let browser: Browser;
@@ -43,11 +35,11 @@ describeWithBrowser('a report in a browser', () => {
     const page = await browser.newPage({viewport: {width: 900, height: 500}});
     try {
       await page.setContent('<body style="margin:8px;background:white"><div id="picture"></div></body>');
-      await page.addScriptTag({path: mermaid});
+      await addMermaid(page);
       for (const [index, name] of names.entries()) {
         const text = await draw(page, pictures[index] ?? '');
         for (const shown of shownBy[name] ?? []) expect(text).toContain(shown);
-        await keep(page, name);
+        await keepPicture(name, page, page.locator('#picture svg'));
       }
       await expect(draw(page, 'pie title\n "')).rejects.toThrow('Parsing failed');
     } finally {
@@ -82,7 +74,7 @@ describeWithBrowser('a report in a browser', () => {
       const bars = await page.locator('.bar').evaluateAll((all) => all.map(({clientWidth}) => clientWidth));
       expect(bars.every((length) => length > 0)).toBe(true);
       expect(await page.getByText('🟡 Stored whole').isVisible()).toBe(true);
-      await keep(page, `page-${device.replaceAll(' ', '-')}`);
+      await keepPicture(`page-${device.replaceAll(' ', '-')}`, page);
     } finally {
       await page.close();
     }
@@ -101,34 +93,10 @@ const shownBy: Readonly<Record<string, readonly string[]>> = {
 
 /** Draws a picture, and returns the text in it as it is seen. Throws where Mermaid does not understand it. */
 async function draw(page: Page, source: string): Promise<string> {
-  const svg = await page.evaluate(async (text) => {
-    const {mermaid: library} = globalThis as unknown as {mermaid: Mermaid};
-    library.initialize({startOnLoad: false, securityLevel: 'strict'});
-    // Mermaid throws what cannot be handed over.
-    return library.render('drawn', text).then(
-      ({svg: drawn}) => drawn,
-      (error: unknown) => {
-        throw new Error(String(error));
-      },
-    );
-  }, source);
+  const svg = await drawing(page, source);
   const picture = page.locator('#picture');
   return picture.evaluate((place: {innerHTML: string; textContent: string}, drawn) => {
     place.innerHTML = drawn;
     return place.textContent;
   }, svg);
-}
-
-/** What of Mermaid is used (mermaid.js.org, "Usage"). */
-interface Mermaid {
-  initialize(options: {readonly startOnLoad: boolean; readonly securityLevel: 'strict'}): void;
-  render(id: string, text: string): Promise<{readonly svg: string}>;
-}
-
-async function keep(page: Page, name: string): Promise<void> {
-  if (PICTURES === undefined) return;
-  mkdirSync(PICTURES, {recursive: true});
-  const picture = page.locator('#picture svg');
-  const shot = (await picture.count()) > 0 ? picture : page;
-  await shot.screenshot({path: join(PICTURES, `report-${name}.png`)});
 }

@@ -1,9 +1,11 @@
 import {describe, expect, test} from 'vitest';
 import type {CatalogEntry} from '../../src/backup-set/catalog.js';
+import {complaintOf} from '../../src/backup-set/decompress.js';
 import {sizesOf} from '../../src/backup-set/sizes.js';
 import type {Journal} from '../../src/journal.js';
 import {noteProgress, noteWarning, readJournal, timePhase} from '../../src/journal.js';
 import type {Content} from '../../src/report/content.js';
+import {splitFindings} from '../../src/report/finding-table.js';
 import {htmlOf} from '../../src/report/html.js';
 import {markdownOf} from '../../src/report/markdown.js';
 import {throughputOf, timelineOf} from '../../src/report/timeline.js';
@@ -55,6 +57,56 @@ describe('the job summary', () => {
     expect(markdownOf({...content, blocks: Array(50).fill(block)})).toContain('left out');
     expect(bytesOf({...content, blocks: Array(50).fill(block)})).toBeLessThan(2 ** 20);
   });
+});
+
+describe('an axis has no more labels than can be read', () => {
+  const shown = (block: Content['blocks'][number]) => markdownOf({...nightly, blocks: [block]});
+
+  test.each([
+    [0.4, '1second'],
+    [9, '1second'],
+    [24, '5second'],
+    [132, '15second'],
+    [600, '2minute'],
+    [7_200, '15minute'],
+    [86_400, '3hour'],
+  ])('of the clock, over %d seconds', (seconds, interval) => {
+    const phase = {name: 'Copy', startedAt: 1_000_000, seconds, failed: false};
+    expect(shown({kind: 'timeline', phases: [phase]})).toContain(`tickInterval ${interval}\n`);
+  });
+
+  test.each([
+    [0.9, 0.99],
+    [2.4, 3.17],
+    [4.5, 4.95],
+    [12, 14.2],
+    [27.6, 31.7],
+    [50, 70.8],
+    [90, 99],
+  ])('of bars, up to %d', (seconds, end) => {
+    const run = {finishedAt: '2026-11-22T02:19:12.345Z', sizeBytes: 1, backupSeconds: seconds};
+    const runs = ['a', 'b', 'c'].map((name) => ({...run, name, restoreSeconds: undefined, proof: undefined}));
+    expect(shown({kind: 'trend', runs})).toContain(`  y-axis "Seconds" 0 --> ${end}\n`);
+    expect(shown({kind: 'trend', runs})).toContain('| 2026-11-22 02:19:12 UTC |');
+  });
+});
+
+test('what somebody has to do something about is apart from what is good to know', () => {
+  const finding = (level: 'warning' | 'note') => ({level, subject: level, observed: '', cure: ''});
+  const {urgent, notes} = splitFindings([finding('note'), finding('warning')]);
+  expect(urgent.map(({rows}) => rows.map(([, subject]) => subject))).toEqual([['warning']]);
+  expect(notes.map(({rows}) => rows.map(([, subject]) => subject))).toEqual([['note']]);
+  expect(splitFindings([])).toEqual({urgent: [], notes: []});
+});
+
+test.each([
+  [
+    '/*stdin*\\ : Decoding error (36) : Data corruption detected ',
+    'Decoding error (36): Data corruption detected',
+  ],
+  ['gzip: stdin: invalid compressed data--crc error', 'gzip: stdin: invalid compressed data--crc error'],
+])('%s is told without what says nothing', (said, told) => {
+  expect(complaintOf(said)).toBe(told);
 });
 
 test('the page asks for nothing, whatever a name is', () => {

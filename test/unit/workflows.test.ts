@@ -70,6 +70,22 @@ interface Step {
   readonly id?: string;
   readonly uses?: string;
   readonly with?: Record<string, unknown>;
+  readonly 'continue-on-error'?: unknown;
+}
+
+interface Workflow {
+  readonly on: Record<string, unknown>;
+  readonly permissions?: unknown;
+  readonly concurrency?: unknown;
+  readonly jobs: Record<string, Job>;
+}
+
+interface Job {
+  readonly permissions?: Record<string, string>;
+  readonly 'timeout-minutes'?: number;
+  /** Of a job that calls another workflow; that one has the steps. */
+  readonly uses?: string;
+  readonly steps?: readonly Step[];
 }
 
 /** A workflow, or a job of one, and what its token may do. */
@@ -95,7 +111,7 @@ function ownSteps(value: unknown): Step[] {
 test('there are workflows to look at', () => {
   const ofPage = (page: string) => wholeSnippets.filter(({source}) => source.startsWith(`${page}, `)).length;
   expect(workflows.map(({source}) => source)).toContain('.github/workflows/service-containers.yml');
-  expect(workflows.length).toBeGreaterThanOrEqual(3);
+  expect(workflows.length).toBeGreaterThanOrEqual(8);
   expect(ofPage('README.md')).toBeGreaterThanOrEqual(4);
   expect(ofPage('docs/service-containers.md')).toBeGreaterThanOrEqual(3);
   expect(partialSnippets.length).toBeGreaterThanOrEqual(6);
@@ -122,11 +138,14 @@ test.for([...workflows, ...wholeSnippets])('$source asks for no more permissions
   // Removing older artifacts is the one thing of ours that reading is not enough for.
   const isPruning = isAsking(/"keep-/);
   const keepsIssue = text.includes('gh issue create');
+  const isReleasing = text.includes('gh release create');
+  const isAttesting = isAsking(/"attest":/) || text.includes('uses: actions/attest@');
   const allowed = (name: string, access: string) =>
     access === 'read' ||
     (isPruning && name === 'actions' && access === 'write') ||
-    (isAsking(/"attest":/) && name === 'attestations' && access === 'write') ||
+    (isAttesting && name === 'attestations' && access === 'write') ||
     (keepsIssue && name === 'issues' && access === 'write') ||
+    (isReleasing && name === 'contents' && access === 'write') ||
     // Without a token of its own a run cannot log in to a cloud, and there is no right to read one.
     name === 'id-token';
   const given = [
@@ -151,6 +170,85 @@ test.for([...workflows, ...snippets])('$source pins every action by its commit',
   const used = [...text.matchAll(/\buses: (\S+)(.*)$/gm)].map(([, action, comment]) => `${action}${comment}`);
   const isOwn = (each: string) => /^(\.\/.*|<owner>\/pg-basebackup-action@v1)$/.test(each);
   expect(used.filter((each) => !isOwn(each) && !/@[0-9a-f]{40} # v\d+\.\d+\.\d+$/.test(each))).toEqual([]);
+});
+
+test('every action has one pin, here and in what people paste', () => {
+  const pins = [...workflows, ...snippets].flatMap(({text}) =>
+    [...text.matchAll(/\buses: ([\w./-]+)@([0-9a-f]{40} # \S+)$/gm)].map(
+      ([, action, pin]) => `${action}@${pin}`,
+    ),
+  );
+  const actions = [...new Set(pins)].map((pin) => pin.replace(/@.*/, ''));
+  expect(actions).toEqual([...new Set(actions)]);
+});
+
+// Without it a job that hangs takes six hours of somebody's minutes.
+test.for([...workflows, ...wholeSnippets])('$source ends every job after some time', ({text}) => {
+  const {jobs} = parse(text) as Workflow;
+  const endless = Object.entries(jobs).filter(([, job]) => !(job.uses || job['timeout-minutes']));
+  expect(endless.map(([name]) => name)).toEqual([]);
+});
+
+// Everything that runs in a job could read the token from the checkout's configuration.
+test.for([...workflows, ...wholeSnippets])('$source leaves no token in a checkout', ({text}) => {
+  const checkouts = Object.values((parse(text) as Workflow).jobs)
+    .flatMap(({steps}) => steps ?? [])
+    .filter(({uses}) => uses?.startsWith('actions/checkout@'));
+  expect(checkouts.filter((step) => step.with?.['persist-credentials'] !== false)).toEqual([]);
+});
+
+test.for(workflows)(
+  '$source gives every job its rights by itself, and the workflow reading alone',
+  ({text}) => {
+    const {permissions, jobs} = parse(text) as Workflow;
+    expect(Object.values(permissions ?? {none: 'given'}).filter((access) => access !== 'read')).toEqual([]);
+    // What may write does one thing: nothing of npm's packages runs beside it.
+    const writing = Object.values(jobs).filter((job) =>
+      Object.values(job.permissions ?? {}).includes('write'),
+    );
+    expect(writing.flatMap(scriptsIn).filter((script) => /\bnpm\b|script\//.test(script))).toEqual([]);
+  },
+);
+
+// A workflow that is called is one of its caller's.
+test.for(workflows)('$source says what happens when it starts while it runs', ({text}) => {
+  const {on, concurrency} = parse(text) as Workflow;
+  expect(concurrency !== undefined || Object.keys(on).join() === 'workflow_call').toBe(true);
+});
+
+// Else a step that fails, or one that no longer does, would be green, and nobody the wiser.
+test.for(workflows)('$source looks at the outcome of every step that may fail', ({text}) => {
+  const steps = Object.values((parse(text) as Workflow).jobs).flatMap((job) => job.steps ?? []);
+  for (const step of steps.filter((each) => each['continue-on-error'] !== undefined))
+    expect(text).toContain(`\${{ steps.${step.id}.outcome }}`);
+});
+
+// In a public repository, as an action's is, a backup as an artifact fails that is not encrypted.
+test.for(workflows.filter(({text}) => /^ {2}(push|schedule):/m.test(text)))(
+  '$source stores nothing that a public repository refuses',
+  ({text}) => {
+    const refused = ownSteps(parse(text)).filter(({with: given = {}, ...step}) => {
+      const isBackup = (given.mode ?? 'backup') === 'backup' && (given.storage ?? 'artifact') === 'artifact';
+      const isAllowed = ['encrypt-to', 'passphrase', 'allow-public-plaintext'].some((name) => name in given);
+      return isBackup && !isAllowed && step['continue-on-error'] === undefined;
+    });
+    expect(refused).toEqual([]);
+  },
+);
+
+test('service containers are of every major version that README promises', () => {
+  const [, first, last] = /^\| PostgreSQL \| (\d+) to (\d+) \|/m.exec(read('README.md')) ?? [];
+  const promised = Array.from(
+    {length: Number(last) - Number(first) + 1},
+    (_, index) => Number(first) + index,
+  );
+  const tags = matrixOf(read('.github/workflows/service-containers.yml'), 'postgres');
+  expect([...new Set(tags.map((tag) => Number.parseInt(tag, 10)))]).toEqual(promised);
+});
+
+test('CONTRIBUTING.md tells what each workflow is for', () => {
+  const told = [...read('CONTRIBUTING.md').matchAll(/^\| `([\w-]+\.yml)` \|/gm)].map(([, name]) => name);
+  expect(told.sort()).toEqual(workflows.map(({source}) => source.replace(/.*\//, '')).sort());
 });
 
 // The release is what sorts text: without it, an image's name moves from one to the next.
@@ -198,7 +296,11 @@ function problemsOf(given: Record<string, unknown>): string {
   const unknown = Object.keys(given).filter((name) => !inputs.some((input) => input.name === name));
   if (unknown.length > 0) return `unknown: ${unknown.join(', ')}`;
   // What an expression will give is not known here; a number fits nearly everywhere.
-  const guesses = {'connection-string': 'port=1', 'recovery-target-time': '2026-11-22T08:00:00Z'};
+  const guesses = {
+    'connection-string': 'port=1',
+    'recovery-target-time': '2026-11-22T08:00:00Z',
+    checks: 'amcheck',
+  };
   const guess = (name: string) => Object.entries(guesses).find(([one]) => one === name)?.[1] ?? '1';
   const values = new Map(
     Object.entries(given).map(([name, value]) => [

@@ -1,3 +1,4 @@
+import {complaintOf} from '../../backup-set/decompress.js';
 import {damaged} from '../../backup-set/digest.js';
 import {UserError} from '../../errors.js';
 import {CommandError} from '../../host/host.js';
@@ -13,7 +14,7 @@ export function tarFailure(name: string, error: unknown, directory: string): unk
     );
   }
   if (!/No space left on device|Disk quota exceeded/.test(error.stderr)) {
-    const line = error.stderr.trim().split('\n')[0] || error.message;
+    const line = complaintOf(error.stderr.trim().split('\n')[0] || error.message);
     return damaged(name, /File exists/i.test(line) ? `${line} (two of its members have that name)` : line);
   }
   return new UserError(
