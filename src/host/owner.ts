@@ -66,12 +66,15 @@ async function ticksOf(pid: number): Promise<string | undefined> {
 
 /** The programs of a run that still go on, without this process itself. */
 export async function orphansOf({id}: Pick<Owner, 'id'>): Promise<readonly Orphan[]> {
+  const {pidNamespace: here} = await surroundings();
   const names = (await readdir('/proc').catch(() => [])).filter((name) => /^\d+$/.test(name));
   const found = await Promise.all(
     names.map(async (name) => {
       // Of another account's processes it cannot be read: those are none of ours.
       const environment = await readFile(`/proc/${name}/environ`, 'latin1').catch(() => '');
       if (!environment.split('\0').includes(`${ownerVariable}=${id}`)) return [];
+      // Those in a container are ended there, in a way that its first process does not take for a crash.
+      if ((await readlink(`/proc/${name}/ns/pid`).catch(() => here)) !== here) return [];
       const [program = ''] = (await readFile(`/proc/${name}/cmdline`, 'latin1').catch(() => '')).split('\0');
       return [{pid: Number(name), program: basename(program)}];
     }),

@@ -122,6 +122,11 @@ const failures: readonly Failure[] = [
         ? 'Another backup or standby uses that slot: give each its own, or leave slot out.'
         : `On the server run: SELECT pg_create_physical_replication_slot('${slot}'); or leave slot out: a temporary one is made.`,
   },
+  // Ahead of what the receiver of the WAL ends with when its disk is full.
+  {
+    pattern: /No space left on device/,
+    cure: () => 'Free space on the runner, or use a runner with a larger disk.',
+  },
   {
     isPassing: true,
     pattern: /background process terminated unexpectedly|child process exited with (?:exit code|error)/,
@@ -149,10 +154,6 @@ const failures: readonly Failure[] = [
     pattern: /checksum error occurred|checksum verification failed/,
     cure: () =>
       'The source has corrupt pages: no backup was kept. Run pg_amcheck and pg_checksums --check on the source, and keep your older backups.',
-  },
-  {
-    pattern: /No space left on device/,
-    cure: () => 'Free space on the runner, or use a runner with a larger disk.',
   },
   {
     pattern: /ECONNREFUSED|Connection refused|ENOENT .*\.s\.PGSQL/,

@@ -1,3 +1,4 @@
+import {randomUUID} from 'node:crypto';
 import {problemOfName} from '../backup-set/naming.js';
 
 /** Where in an object store backups are kept. */
@@ -60,6 +61,11 @@ export function claimKey({prefix}: S3Location, name: string): string {
   return `${prefix}${name}.claim`;
 }
 
+/** A key that no other run uses, for an upload that is begun and aborted. */
+export function trialKey(location: S3Location, name: string): string {
+  return fileKey(location, name, `${randomUUID()}.trial`);
+}
+
 /** The name of the backup whose metadata a key is; undefined for any other key. */
 export function nameOfMetadata({prefix}: S3Location, key: string): string | undefined {
   if (!key.startsWith(prefix) || !key.endsWith('.json')) return undefined;
@@ -89,7 +95,7 @@ export function isLeftover(upload: BegunUpload, {prefix}: S3Location, now: Date)
   return (
     more.length === 0 &&
     problemOfName(name) === undefined &&
-    /^((base|pg_wal|\d+)\.tar(\.\w+)?|backup_manifest)(\.age)?$/.test(file) &&
+    /^((base|pg_wal|\d+)\.tar(\.\w+)?|backup_manifest)(\.age)?$|^[\da-f-]{36}\.trial$/.test(file) &&
     now.getTime() - upload.begunAt.getTime() > longestJobMilliseconds
   );
 }

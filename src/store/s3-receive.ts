@@ -2,7 +2,7 @@ import {createHash, randomUUID} from 'node:crypto';
 import {type BackupFile, formatMetadata} from '../backup-set/metadata.js';
 import {warning} from '../log.js';
 import type {Bucket} from './s3-client.js';
-import {addressOf, claimKey, fileKey, metadataKey} from './s3-location.js';
+import {addressOf, claimKey, fileKey, filesPrefix, metadataKey} from './s3-location.js';
 import {putInParts, putObject, type Storing} from './s3-multipart.js';
 import {partsFor} from './s3-parts.js';
 import {abortStray, removeStored, type S3UploadOptions, told} from './s3-upload.js';
@@ -52,7 +52,8 @@ export async function receiveIntoBucket(
       begun.push(key);
       const text = Buffer.from(formatMetadata(metadata));
       await told(bucket, key, () => putObject(storing, key, text, keeping));
-      await removeStored(storing, [claim]);
+      await abortStray(bucket, filesPrefix(location, name));
+      tellLeft(await removeStored(storing, [claim]));
       return {location: addressOf(location, name)};
     },
     async abandon() {
@@ -60,11 +61,14 @@ export async function receiveIntoBucket(
       givenUp.abort(new Error('The backup is given up.'));
       await Promise.allSettled(puts);
       const left = await removeStored(storing, begun);
-      await abortStray(bucket, name);
-      if (left.length === 0) return;
-      warning(`Delete these objects by hand, they are of no use: ${left.join(', ')}`);
+      await abortStray(bucket, filesPrefix(location, name));
+      tellLeft(left);
     },
   };
+}
+
+function tellLeft(keys: readonly string[]): void {
+  if (keys.length > 0) warning(`Delete these objects by hand, they are of no use: ${keys.join(', ')}`);
 }
 
 /** Sums up a file that passes by. */

@@ -55,7 +55,7 @@ export async function saveToBucket(backup: LocalBackup, options: S3UploadOptions
     throw saveFailure(backup, {thrown, bucket, left: await removeStored(storing, begun)});
   } finally {
     // Under a name that another run has, the uploads are its own.
-    if (isOurs) await abortStray(bucket, backup.name);
+    if (isOurs) await abortStray(bucket, filesPrefix(location, backup.name));
   }
   return {location: addressOf(location, backup.name)};
 }
@@ -175,10 +175,13 @@ async function removeKeys({bucket, attempt}: Storing, keys: readonly string[]): 
   return left;
 }
 
-/** An answer that was lost leaves an upload that nobody knows the id of. */
-export async function abortStray(bucket: Bucket, name: string): Promise<void> {
+/**
+ * Aborts the uploads of keys that begin so, which have to be this run's own: an answer that was lost leaves one that
+ * nobody knows the id of.
+ */
+export async function abortStray(bucket: Bucket, prefix: string): Promise<void> {
   try {
-    const stray = await listUploads(bucket, filesPrefix(bucket.location, name));
+    const stray = await listUploads(bucket, prefix);
     await Promise.all(stray.map((upload) => abortUpload(bucket, upload)));
   } catch (thrown) {
     debug(`Uploads that were begun could not be listed: ${messageOf(thrown)}`);

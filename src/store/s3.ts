@@ -9,13 +9,13 @@ import {
   saveProofInBucket,
   saveReportInBucket,
 } from './s3-kept.js';
-import {fileKey, filesPrefix, metadataKey, type S3Location} from './s3-location.js';
+import {filesPrefix, metadataKey, type S3Location, trialKey} from './s3-location.js';
 import {abortUpload, beginUpload, type Keeping, sendPart} from './s3-multipart.js';
 import {largestObjectBytes} from './s3-parts.js';
 import {firstKey} from './s3-read.js';
 import {receiveIntoBucket} from './s3-receive.js';
 import {nameTaken, refusalOf, statementFor} from './s3-refusal.js';
-import {abortLeftovers, saveToBucket} from './s3-upload.js';
+import {abortLeftovers, abortStray, saveToBucket} from './s3-upload.js';
 import type {Store} from './store.js';
 import {requireVerified} from './verified.js';
 
@@ -89,27 +89,30 @@ async function checkIsFree(bucket: Bucket, name: string): Promise<void> {
  */
 async function tryUpload(bucket: Bucket, name: string, keeping: Keeping): Promise<boolean> {
   const doing = {what: `${addressOfBucket(bucket)} cannot be written to`, action: 's3:PutObject'} as const;
+  // Another run of the same name may be storing, whose uploads are its own.
+  const key = trialKey(bucket.location, name);
   return explained(bucket, doing, async () => {
     try {
-      await sendTrial(bucket, name, {keeping, checksums: true});
+      await sendTrial(bucket, key, {keeping, checksums: true});
       return true;
     } catch (thrown) {
       const {status = 0} = refusalOf(thrown);
       if (status < 400 || status === 403 || status === 404) throw thrown;
       // Older ones refuse a header that they do not know. What is refused for another reason is so again.
-      await sendTrial(bucket, name, {keeping, checksums: false});
+      await sendTrial(bucket, key, {keeping, checksums: false});
       return false;
+    } finally {
+      await abortStray(bucket, key);
     }
   });
 }
 
 async function sendTrial(
   bucket: Bucket,
-  name: string,
+  key: string,
   {keeping, checksums}: {readonly keeping: Keeping; readonly checksums: boolean},
 ): Promise<void> {
   const {client, location, signal} = bucket;
-  const key = fileKey(location, name, 'backup_manifest');
   const uploadId = await beginUpload(client, {bucket, keeping, checksums, attempt: 'trial'}, key);
   let isGone = false;
   try {

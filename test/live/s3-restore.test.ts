@@ -15,6 +15,7 @@ import {
 } from '../support/runner.js';
 import {credentialsOf, describeWithObjectStore, makeBucket, type TestBucket} from '../support/s3-bucket.js';
 import {type S3Proxy, startS3Proxy} from '../support/s3-proxy.js';
+import {seeded} from '../support/seeded.js';
 import {askRestored, backupInputs, type Inputs, restoreInputs, stopRestored} from '../support/steps.js';
 import {listAll, makeWorkspace, type Workspace, workspace} from '../support/workspace.js';
 
@@ -39,17 +40,6 @@ async function peakMebibytes({pid, result}: RunningAction): Promise<number> {
   const timer = setInterval(look, 50);
   await result.finally(() => clearInterval(timer));
   return peak;
-}
-
-/** Whole numbers below a limit, the same ones in each run (xorshift32). */
-function seeded(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return (state >>> 0) % below;
-  };
 }
 
 describeWithPostgres('a backup in an object store', () => {

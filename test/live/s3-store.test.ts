@@ -2,6 +2,7 @@ import {randomBytes} from 'node:crypto';
 import {mkdtempSync, readdirSync, readFileSync, rmSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
+import {Readable} from 'node:stream';
 import {buffer} from 'node:stream/consumers';
 import {afterAll, beforeAll, beforeEach, expect, onTestFinished, test} from 'vitest';
 import {formatMetadata} from '../../src/backup-set/metadata.js';
@@ -15,6 +16,7 @@ import {waitUntil} from '../support/command.js';
 import {backupOf, type Files, metadataOf, someFiles} from '../support/local-backup.js';
 import {credentialsOf, describeWithObjectStore, makeBucket, type TestBucket} from '../support/s3-bucket.js';
 import {type Fault, type S3Proxy, startS3Proxy} from '../support/s3-proxy.js';
+import {seeded} from '../support/seeded.js';
 
 const before = {...process.env};
 // Three parts, the last of them not whole.
@@ -223,6 +225,27 @@ describeWithObjectStore('the store for S3', (ceph) => {
     await expectSame('a', large);
   });
 
+  test('leaves no upload whose beginning was not answered', async () => {
+    const store = storeOf();
+    proxy.spoil({at: 'CreateMultipartUpload', times: 1}, {kind: 'lose-answer'});
+    await store.checkName('a');
+    await nothingIsLeft();
+    proxy.spoil({at: 'CreateMultipartUpload', times: 4}, {kind: 'lose-answer'});
+    await failureOf(store.checkName('a'));
+    await nothingIsLeft();
+    proxy.spoil({at: 'CreateMultipartUpload', times: 1}, {kind: 'lose-answer'});
+    const receiver =
+      (await store.receiving?.begin({name: 'a', mostBytes: 2e7, partsDirectory: ''})) ?? expect.fail();
+    for (const [file, bytes] of Object.entries(large)) {
+      const put = await receiver.put(file, Readable.from([Buffer.from(bytes)]));
+      expect(put.sizeBytes).toBe(bytes.length);
+    }
+    await receiver.finish(metadataOf('a', large));
+    expect(await bucket.uploads()).toEqual([]);
+    expect(await bucket.keys()).not.toContain('a.claim');
+    await expectSame('a', large);
+  });
+
   test('aborts what a killed run left long ago, and nothing else', async () => {
     for (const key of ['old/base.tar', 'old/deep/base.tar', 'new/base.tar', 'old/notes.txt'])
       await bucket.begin(key);
@@ -338,14 +361,3 @@ describeWithObjectStore('the store for S3', (ceph) => {
     expect((await failureOf(read(found, 'pg_wal.tar'))).cure).toContain('It was removed meanwhile');
   });
 });
-
-/** Whole numbers below a limit, the same ones in each run (xorshift32). */
-function seeded(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return (state >>> 0) % below;
-  };
-}

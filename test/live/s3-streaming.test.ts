@@ -1,10 +1,10 @@
-import {existsSync, readdirSync, readFileSync, statfsSync} from 'node:fs';
+import {existsSync, readdirSync, statfsSync} from 'node:fs';
 import {join} from 'node:path';
 import {beforeAll, beforeEach, expect, test} from 'vitest';
 import {ageKey} from '../support/age.js';
 import {type Cluster, createCluster, describeWithPostgres, freePort} from '../support/cluster.js';
 import {disk} from '../support/disk.js';
-import {processesOf} from '../support/processes.js';
+import {isStopped, processesOf} from '../support/processes.js';
 import {failure, runAction, startAction, succeeded} from '../support/runner.js';
 import {credentialsOf, describeWithObjectStore, makeBucket, type TestBucket} from '../support/s3-bucket.js';
 import {type S3Proxy, startS3Proxy} from '../support/s3-proxy.js';
@@ -16,18 +16,6 @@ function inMemory(): readonly string[] {
   return readdirSync('/dev/shm', {recursive: true, encoding: 'utf8'}).filter((path) =>
     path.startsWith('pg-basebackup-action-'),
   );
-}
-
-/** Whether a process was stopped by SIGSTOP (proc(5), /proc/pid/stat). */
-function isHeld(pid: number): boolean {
-  try {
-    return readFileSync(`/proc/${pid}/stat`, 'utf8')
-      .replace(/^.*\) /, '')
-      .startsWith('T');
-  } catch {
-    // It has ended meanwhile.
-    return false;
-  }
 }
 
 /** Of the disk that the backup's files pass through; the cluster has several times as much. */
@@ -208,7 +196,7 @@ describeWithPostgres('a backup that is stored while it is taken', () => {
       proxy.spoil({at: 'UploadPart', key: 'base.tar'}, {kind: 'hang'});
       const running = startAction(inputs(), options(home));
       await running.until(
-        () => processesOf(home.root).some(({pid}) => isHeld(pid)),
+        () => processesOf(home.root).some(({pid}) => isStopped(pid)),
         'pg_basebackup to be held back',
       );
       running.child.kill('SIGINT');

@@ -1,7 +1,8 @@
-import {execFileSync, spawnSync} from 'node:child_process';
+import {spawnSync} from 'node:child_process';
 import {mkdirSync, rmSync, statfsSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {onTestFinished} from 'vitest';
+import {asRoot, sudo} from './as-root.js';
 
 /** A small file system in memory. */
 export interface Disk {
@@ -12,8 +13,6 @@ export interface Disk {
   /** Unmounts it, with all that is in it. */
   remove(): void;
 }
-
-const sudo = process.getuid?.() === 0 ? [] : ['sudo', '--non-interactive'];
 
 /** Whether this machine lets us mount: for root, and where sudo asks for no password. */
 export const canMount =
@@ -45,7 +44,7 @@ export function mountDisk(directory: string, mebibytes: number): Disk {
         if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
       }
     },
-    makeReadOnly: () => asRoot('mount', '-o', 'remount,ro', directory),
+    makeReadOnly: () => void asRoot('mount', '-o', 'remount,ro', directory),
     remove() {
       mounted.delete(directory);
       // Lazily, for a program that a killed run left may still hold it.
@@ -60,8 +59,3 @@ const mounted = new Set<string>();
 process.once('exit', () => {
   for (const directory of mounted) asRoot('umount', '--lazy', directory);
 });
-
-function asRoot(...command: readonly string[]): void {
-  const [program = '', ...args] = [...sudo, ...command];
-  execFileSync(program, args);
-}

@@ -35,7 +35,14 @@ export async function createJob(image: string, options: JobOptions): Promise<Job
   const {workspace, network, beside, user = 'root', env = {}} = options;
   for (const path of [workspace.directory, workspace.temp]) chmodSync(path, 0o777);
   const container = await createContainer(image, {
-    options: [`--network=${network}`, `--volumes-from=${beside.id}`, ...jobMounts(workspace)],
+    // An image may have a server of its own.
+    options: [
+      `--network=${network}`,
+      `--volumes-from=${beside.id}`,
+      '--entrypoint=sleep',
+      ...jobMounts(workspace),
+    ],
+    command: ['infinity'],
   });
   const start = (inputs: Inputs) =>
     startAction({install: 'auto', ...inputs}, {workspace, env, within: {container: container.id, user}});

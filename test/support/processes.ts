@@ -24,6 +24,11 @@ export function isRunning(pid: number): boolean {
   return seenProcess(pid) !== undefined;
 }
 
+/** Whether a process was stopped by SIGSTOP (proc(5), /proc/pid/stat). */
+export function isStopped(pid: number): boolean {
+  return /^.*\) T/.test(readProc(pid, 'stat'));
+}
+
 /** Remembers every process below `root` (a process id) until it is stopped. */
 export interface ProcessWatch {
   /** Ends the watch and returns each distinct argument list that was seen. */

@@ -9,17 +9,24 @@ import {
   S3Client,
 } from '@aws-sdk/client-s3';
 import {describe, inject} from 'vitest';
-import type {ObjectStore} from './radosgw.js';
+import {hasCeph, type ObjectStore} from './radosgw.js';
 
 const missing = 'They need Ceph (ceph-mon, ceph-osd, radosgw), which script/setup installs.';
 
 /** Like `describe`, with a real object store for the tests; where Ceph is not installed they are skipped, but in CI. */
 export function describeWithObjectStore(subject: string, tests: (store: ObjectStore) => void): void {
   const store = inject('objectStore');
-  if (store !== undefined) {
-    describe(subject, () => tests(store));
-    return;
-  }
+  if (store === undefined) skip(subject);
+  else describe(subject, () => tests(store));
+}
+
+/** The same for tests that start a store of their own, in a ring that has none. */
+export function describeWithCeph(subject: string, tests: () => void): void {
+  if (hasCeph()) describe(subject, tests);
+  else skip(subject);
+}
+
+function skip(subject: string): void {
   if (process.env.CI !== undefined) throw new Error(missing);
   process.stderr.write(`\n\n### SKIPPED: ${subject}. ${missing}\n\n`);
   describe.skip(subject, () => undefined);

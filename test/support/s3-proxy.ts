@@ -1,30 +1,24 @@
 import {once} from 'node:events';
-import {createServer, request as httpRequest, type IncomingMessage, type ServerResponse} from 'node:http';
+import {
+  type ClientRequest,
+  createServer,
+  request as httpRequest,
+  type IncomingMessage,
+  type ServerResponse,
+} from 'node:http';
 import {buffer} from 'node:stream/consumers';
 import {setTimeout as sleep} from 'node:timers/promises';
-
-/** A kind of request to an object store, as its permission is named, and parts told apart from whole objects. */
-export type Operation =
-  | 'PutObject'
-  | 'UploadPart'
-  | 'CreateMultipartUpload'
-  | 'CompleteMultipartUpload'
-  | 'AbortMultipartUpload'
-  | 'ListMultipartUploads'
-  | 'ListObjects'
-  | 'GetObject'
-  | 'HeadObject'
-  | 'DeleteObject'
-  | 'other';
+import {describeRequest, type Operation, type SeenRequest} from './s3-request.js';
 
 /**
  * How a request goes wrong: an answer with an error code; a connection that is cut after so many bytes of the body,
- * on its way up or down; a request that is never answered; one whose answer is lost after the store did it; a byte
- * that is changed on its way.
+ * on its way up or down, or after a share of it (0 to 1), which the store has seen by then; a request that is never
+ * answered; one whose answer is lost after the store did it; a byte that is changed on its way.
  */
 export type Fault =
   | {readonly kind: 'refuse'; readonly status: number; readonly code: string; readonly message?: string}
   | {readonly kind: 'cut'; readonly afterBytes: number}
+  | {readonly kind: 'cut-midway'; readonly share: number}
   | {readonly kind: 'hang'}
   | {readonly kind: 'lose-answer'}
   | {readonly kind: 'corrupt'}
@@ -32,18 +26,14 @@ export type Fault =
 
 /** Which requests go wrong. */
 export interface Where {
-  readonly at: Operation;
+  /** Undefined: any. */
+  readonly at?: Operation;
   /** Only where the key ends so. */
   readonly key?: string;
+  /** How many of them go well first. */
+  readonly after?: number;
   /** How often; undefined: until it is cleared. */
   readonly times?: number;
-}
-
-/** A request that came by. */
-export interface SeenRequest {
-  readonly operation: Operation;
-  readonly key: string;
-  readonly headers: IncomingMessage['headers'];
 }
 
 /** Stands in front of an object store on a loopback port, and spoils what it is told to. */
@@ -61,6 +51,7 @@ export interface S3Proxy {
 interface Spoiling {
   readonly where: Where;
   readonly fault: Fault;
+  toGoWell: number;
   left: number;
 }
 
@@ -79,10 +70,7 @@ export async function startS3Proxy(origin: string): Promise<S3Proxy> {
     response.on('error', () => undefined);
     const one = describeRequest(request);
     seen.push(one);
-    const spoiling = spoilings.find(
-      ({where, left}) => left > 0 && where.at === one.operation && one.key.endsWith(where.key ?? ''),
-    );
-    if (spoiling !== undefined) spoiling.left -= 1;
+    const spoiling = spoilings.find((spoiling) => strikes(spoiling, one));
     const exchange = {request, response, origin};
     const change = changes.get(one.operation);
     const work = spoiling ? spoil(spoiling.fault, exchange) : forward(exchange, change && {answer: change});
@@ -95,7 +83,8 @@ export async function startS3Proxy(origin: string): Promise<S3Proxy> {
   return {
     origin: `http://127.0.0.1:${address.port}`,
     seen,
-    spoil: (where, fault) => void spoilings.push({where, fault, left: where.times ?? Infinity}),
+    spoil: (where, fault) =>
+      void spoilings.push({where, fault, toGoWell: where.after ?? 0, left: where.times ?? Infinity}),
     rewrite: (at, change) => void changes.set(at, change),
     clear: () => {
       seen.length = 0;
@@ -110,33 +99,15 @@ export async function startS3Proxy(origin: string): Promise<S3Proxy> {
   };
 }
 
-function describeRequest({method, url, headers}: IncomingMessage): SeenRequest {
-  const {pathname, searchParams} = new URL(url ?? '/', 'http://store');
-  const key = decodeURIComponent(pathname.split('/').slice(2).join('/'));
-  return {operation: operationOf(method ?? 'GET', key, searchParams), key, headers};
-}
-
-function operationOf(method: string, key: string, query: URLSearchParams): Operation {
-  if (key === '') {
-    if (query.has('uploads')) return 'ListMultipartUploads';
-    return query.has('list-type') ? 'ListObjects' : 'other';
+function strikes(spoiling: Spoiling, {operation, key}: SeenRequest): boolean {
+  const {at = operation, key: end = ''} = spoiling.where;
+  if (spoiling.left === 0 || at !== operation || !key.endsWith(end)) return false;
+  if (spoiling.toGoWell > 0) {
+    spoiling.toGoWell -= 1;
+    return false;
   }
-  if (query.has('uploads')) return 'CreateMultipartUpload';
-  if (query.has('uploadId')) {
-    const ofUpload = {
-      PUT: 'UploadPart',
-      POST: 'CompleteMultipartUpload',
-      DELETE: 'AbortMultipartUpload',
-    } as const;
-    return ofUpload[method as keyof typeof ofUpload] ?? 'other';
-  }
-  const ofObject = {
-    PUT: 'PutObject',
-    GET: 'GetObject',
-    HEAD: 'HeadObject',
-    DELETE: 'DeleteObject',
-  } as const;
-  return ofObject[method as keyof typeof ofObject] ?? 'other';
+  spoiling.left -= 1;
+  return true;
 }
 
 async function spoil(fault: Fault, exchange: Exchange): Promise<void> {
@@ -150,6 +121,8 @@ async function spoil(fault: Fault, exchange: Exchange): Promise<void> {
       return;
     case 'cut':
       return cut(fault.afterBytes, exchange);
+    case 'cut-midway':
+      return cutMidway(fault.share, exchange);
     case 'hang':
       request.resume();
       return;
@@ -187,6 +160,27 @@ async function cut(afterBytes: number, exchange: Exchange): Promise<void> {
   response.write(body.subarray(0, afterBytes), () => response.destroy());
 }
 
+async function cutMidway(share: number, exchange: Exchange): Promise<void> {
+  const {request, response} = exchange;
+  const sent = await buffer(request);
+  const passed = sent.subarray(0, Math.floor(sent.length * share));
+  if (passed.length < sent.length) {
+    const outgoing = begin(exchange);
+    // With no byte of the body, the store has seen its head.
+    await new Promise<void>((resolve) => outgoing.write(passed, () => resolve()));
+    outgoing.destroy();
+  } else {
+    const {status, headers, body} = await answerOf(exchange, sent);
+    const told = body.subarray(0, Math.floor(body.length * share));
+    // An answer that has no body is lost as a whole.
+    if (told.length > 0) {
+      response.writeHead(status, headers);
+      await new Promise<void>((resolve) => response.write(told, () => resolve()));
+    }
+  }
+  request.socket.destroy();
+}
+
 async function forward(
   exchange: Exchange,
   {answer, corrupt = false}: {answer?: (body: string) => string; corrupt?: boolean} = {},
@@ -206,13 +200,19 @@ function flip(bytes: Buffer): void {
   bytes[0] = ~(bytes[0] ?? 0) & 0xff;
 }
 
-async function answerOf({request, origin}: Exchange, body: Buffer) {
+function begin({request, origin}: Exchange): ClientRequest {
   const {method = 'GET', url = '/', headers} = request;
   const {expect: _, connection: __, ...rest} = headers;
-  const outgoing = httpRequest(new URL(url, origin), {method, headers: rest, agent: false});
   // A store that refuses may close before it has read all; its answer is what counts.
-  outgoing.on('error', () => undefined).end(body);
+  return httpRequest(new URL(url, origin), {method, headers: rest, agent: false}).on(
+    'error',
+    () => undefined,
+  );
+}
+
+async function answerOf(exchange: Exchange, body: Buffer) {
+  const outgoing = begin(exchange).end(body);
   const [answered] = (await once(outgoing, 'response')) as [IncomingMessage];
-  const {'transfer-encoding': ___, connection: ____, ...kept} = answered.headers;
+  const {'transfer-encoding': _, connection: __, ...kept} = answered.headers;
   return {status: answered.statusCode ?? 500, headers: kept, body: await buffer(answered)};
 }

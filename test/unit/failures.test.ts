@@ -52,6 +52,10 @@ describe('the cure of', () => {
     ['FATAL:  the database system is starting up', 'was lost'],
     ['FATAL:  sorry, too many clients already', 'max_connections'],
     ['could not write to file "x/base.tar": No space left on device', 'Free space'],
+    [
+      'pg_basebackup: error: could not open write-ahead log file "00000001000000000000002E": No space left on device\npg_basebackup: error: background process terminated unexpectedly',
+      'Free space',
+    ],
     ['root certificate file "/x/root.crt" does not exist', 'Set sslrootcert'],
     ['could not read root certificate file "/x/root.crt": no start line', 'in PEM format'],
     ["ENOENT: no such file or directory, open '/x/root.crt'", 'in PEM format'],

@@ -9,6 +9,7 @@ import {
   nameOfMetadata,
   parseS3Url,
   problemOfS3Url,
+  trialKey,
 } from '../../src/store/s3-location.js';
 import {largestObjectBytes, partsFor} from '../../src/store/s3-parts.js';
 import {explainS3, statementFor} from '../../src/store/s3-refusal.js';
@@ -60,11 +61,12 @@ describe('s3://bucket/prefix', () => {
 });
 
 describe('an upload that was begun', () => {
+  const trial = trialKey(location, 'nightly').replace(/^.*\//, '');
   const now = new Date('2026-11-22T00:00:00Z');
   const begun = (key: string, days: number) =>
     isLeftover({key, uploadId: '1', begunAt: new Date(now.getTime() - days * 86_400_000)}, location, now);
 
-  test.each(['base.tar', 'base.tar.zst', 'pg_wal.tar', '16406.tar.gz', 'backup_manifest'])(
+  test.each(['base.tar', 'base.tar.zst', 'pg_wal.tar', '16406.tar.gz', 'backup_manifest', trial])(
     'of %s was left behind when it is older than any job',
     (file) => {
       expect(begun(`main/shop/nightly/${file}`, 5.1)).toBe(true);
