@@ -32,7 +32,7 @@ async function killAsItChecks(own: Service, home: Workspace, more = {}): Promise
 }
 
 describeWithEngine('a restore in a container whose action is killed', () => {
-  test.for([images['15-bookworm'], images['17-busybox'], images['18-forky']])(
+  test.for([images['17-busybox'], images['18-forky']])(
     'while the copy is checked is tidied up after by the next one, $name',
     async (of) => {
       const home = workspace();
@@ -88,7 +88,9 @@ describeWithEngine('a restore in a container whose action is killed', () => {
     const late = await runAction(again, {workspace: other});
     expect(failure(late)).toMatch(refused);
     expect(late.stdout).not.toMatch(tidied);
-    expect(await own.files('/var/lib/postgresql/restored/PG_VERSION')).toHaveLength(1);
+    expect(await own.files('/var/lib/postgresql/restored')).toContain(
+      '/var/lib/postgresql/restored/PG_VERSION',
+    );
   });
 
   test('in place, before the data are exchanged, is tidied up after by the next one', async () => {
