@@ -5,7 +5,7 @@ import {backup} from './backup/backup.js';
 import type {BackupRequest} from './backup/request.js';
 import {CancelledError, describe, UserError} from './errors.js';
 import {type Claim, openClaim} from './host/claim.js';
-import {explainDisk} from './host/disk-failure.js';
+import {explainDisk, explainStray} from './host/disk-failure.js';
 import type {Host} from './host/host.js';
 import {type Places, removeLeftovers} from './host/leftovers.js';
 import {runner, serverRunner} from './host/local.js';
@@ -35,7 +35,8 @@ function cancellation(): AbortController {
     process.on(name, () => controller.abort(new CancelledError(name)));
   }
   // The artifact client reads files in a stream that nobody listens to: its errors arrive here and nowhere else.
-  process.on('uncaughtException', (error) => controller.abort(error));
+  const {RUNNER_TEMP = ''} = process.env;
+  process.on('uncaughtException', (error) => controller.abort(explainStray(error, RUNNER_TEMP)));
   return controller;
 }
 

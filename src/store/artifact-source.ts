@@ -89,8 +89,7 @@ class Downloads {
         await this.#end(first);
       }
     } finally {
-      // One that is on its way cannot be ended.
-      for (const piece of begun) await this.#end(piece);
+      for (const piece of begun) void this.#giveUp(piece);
     }
   }
 
@@ -110,6 +109,13 @@ class Downloads {
   async #download({piece, artifact}: StoredPart, directory: string): Promise<string> {
     await mkdir(directory);
     return downloadPiece({artifact, piece}, this.#options.run, directory);
+  }
+
+  /** One that is on its way cannot be ended, and throws where nobody listens when its directory is gone. */
+  async #giveUp(piece: Begun): Promise<void> {
+    await piece.path.catch(() => undefined);
+    // With what else is in it, whoever made the scratch directory removes it.
+    await this.#end(piece).catch(() => undefined);
   }
 
   async #end({directory}: Begun): Promise<void> {
