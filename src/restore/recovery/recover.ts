@@ -65,8 +65,9 @@ export async function readRecovery(server: Server): Promise<Recovery | undefined
   } catch (error) {
     if (!(error instanceof CommandError)) throw error;
     if (/role ".*" does not exist/.test(error.stderr)) throw unknownRole(server, error);
+    // Also while it ends: the log then tells why. "In recovery mode" is how it names that to a client.
     const isStarting =
-      /starting up|not yet accepting|Connection refused|No such file or directory|shutting down|closed the connection unexpectedly|terminating connection/;
+      /starting up|in recovery mode|not yet accepting|Connection refused|No such file or directory|shutting down|closed the connection unexpectedly|terminating connection/;
     if (isStarting.test(error.stderr)) return undefined;
     throw new UserError(
       `The restored server started, and does not answer: ${error.message}`,
