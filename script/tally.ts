@@ -46,7 +46,7 @@ export function tally(report: VitestReport | undefined, exitStatus: number): Tal
 
 /** A line for each failure: its file, its name, and how its message begins. For the end of a long log. */
 export function failuresOf({testResults}: VitestReport): readonly string[] {
-  const line = (...parts: readonly string[]) => parts.join(' > ').replaceAll(/\s+/g, ' ').slice(0, 400);
+  const line = (...parts: readonly string[]) => parts.join(' > ').replaceAll(/\s+/g, ' ').slice(0, 2000);
   return testResults.flatMap(({name, status, message = '', assertionResults}) => {
     const file = basename(name);
     const failed = assertionResults.filter((test) => test.status === 'failed');

@@ -79,10 +79,11 @@ async function runPost(state: string, signal: AbortSignal): Promise<void> {
   if (state === '') return;
   const {container, ...kept} = JSON.parse(state) as KeptServer;
   try {
-    const host = container
-      ? (await openContainer(container, {runner: runner(signal, temporaryDirectory), signal})).host
-      : await serverRunner(signal, temporaryDirectory);
-    await endKept(kept, host);
+    const service = container
+      ? await openContainer(container, {runner: runner(signal, temporaryDirectory), signal})
+      : undefined;
+    await endKept(kept, service?.host ?? (await serverRunner(signal, temporaryDirectory)));
+    await service?.close();
   } catch (error) {
     // The job has done its work; a container that is gone took its server along.
     warning(`The restored server was not stopped: ${describe(error)}`);
@@ -140,6 +141,19 @@ async function tell(request: Request, surroundings: Surroundings): Promise<void>
   const service = request.container
     ? await openContainer(request.container, {runner: here, signal})
     : undefined;
+  try {
+    await tellOn(request, {here, service, ...surroundings});
+  } finally {
+    await service?.close();
+  }
+}
+
+async function tellOn(
+  request: Exclude<Request, {mode: 'verify'}>,
+  {here, service, ...surroundings}: Surroundings & {here: Host; service: ServiceContainer | undefined},
+): Promise<void> {
+  const {signal, claim, temporaryDirectory} = surroundings;
+  const reporting = {reportDirectory: request.report ? temporaryDirectory : undefined};
   const installing =
     request.mode !== 'prepare' && request.install === 'auto'
       ? {installer: aptInstaller(here, temporaryDirectory)}

@@ -5,7 +5,8 @@ import {type Owner, ownerVariable} from './owner.js';
 /**
  * Ends the programs that a dead run has left in a container, and returns their names. A server is shut down politely
  * (`exec` tells why nothing here may die badly that has the container's first process for a parent); a program that had
- * an input has lost it, and ends by itself; what else goes on is killed if it has no children. Throws an Error that names
+ * an input has lost it, and ends by itself; what else goes on is killed if it has no children, and a parent that takes
+ * no notice: a shell, or one outside of the container. Throws an Error that names
  * those that do not end.
  */
 export async function endOrphansIn(container: Container, {id}: Owner): Promise<readonly string[]> {
@@ -38,7 +39,7 @@ while :; do
     echo "$name"
     left="$left$name ($pid)
 "
-    [ "$parent" = 0 ] || continue
+    [ "$parent" = 0 ] || [ "$(field Name "$parent")" = sh ] || continue
     if [ "$name" = postgres ]; then
       case $tries in 0) kill -INT "$pid" ;; 60) kill -QUIT "$pid" ;; esac
     elif [ "$tries" -ge 5 ] && ! grep -q -s -E "^PPid:[[:space:]]*$pid$" /proc/[0-9]*/status; then

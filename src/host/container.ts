@@ -6,7 +6,6 @@ import {
   type ExecOptions,
   exec,
   LostProgramError,
-  launch,
   shell,
 } from './exec.js';
 import {
@@ -17,11 +16,11 @@ import {
   type Outbox,
   type Output,
   overLimit,
-  type RunOptions,
   stopTar,
   tarRecordBytes,
   tooLong,
 } from './host.js';
+import {launch} from './launch.js';
 import {sendTar} from './send.js';
 import {openSidecar} from './sidecar.js';
 
@@ -131,7 +130,7 @@ async function extract(
     directory,
     codec,
     limitBytes,
-  }: ExtractOptions & {readonly stream: RunOptions['stdin']; readonly directory: string},
+  }: ExtractOptions & {readonly stream: AsyncIterable<Buffer>; readonly directory: string},
 ): Promise<void> {
   const command: Command =
     codec === undefined

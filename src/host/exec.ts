@@ -1,18 +1,9 @@
-import {PassThrough} from 'node:stream';
-import {setTimeout as sleep} from 'node:timers/promises';
-import {UserError} from '../errors.js';
+import {CancelledError, UserError} from '../errors.js';
+import type {ContainerShells} from './container-shell.js';
 import type {Docker} from './docker.js';
-import {
-  type Command,
-  CommandError,
-  type Host,
-  type Launching,
-  type Network,
-  type Output,
-  type RunOptions,
-} from './host.js';
-import {ownerVariable} from './owner.js';
-import {type Process, runProcess} from './process.js';
+import {type Command, CommandError, type Host, type Network, type Output, type RunOptions} from './host.js';
+import {ownerOf, ownerVariable} from './owner.js';
+import {english, type Process, runProcess} from './process.js';
 
 /** A running container as a place for PostgreSQL's programs. */
 export interface ContainerFacts {
@@ -36,11 +27,11 @@ export interface Container {
   readonly docker: Docker;
   readonly runner: Host;
   readonly signal: AbortSignal;
+  readonly shells: ContainerShells;
 }
 
 /** How a program runs in a container. */
-export interface ExecOptions extends Omit<RunOptions, 'stdin'> {
-  readonly stdin?: RunOptions['stdin'] | string;
+export interface ExecOptions extends RunOptions {
   /** As root, and not as PostgreSQL's account. */
   readonly asRoot?: boolean;
 }
@@ -57,24 +48,24 @@ export interface ExecOptions extends Omit<RunOptions, 'stdin'> {
 export async function exec(
   container: Container,
   command: Command,
-  {stdin, asRoot = false, ...options}: ExecOptions = {},
+  options: ExecOptions = {},
 ): Promise<Output> {
   let pid: string | undefined;
-  const {cleanup = false, ...rest} = options;
   const watch = watchForLoss(container, command.program, () => pid);
-  const input = typeof stdin === 'string' ? new PassThrough().end(stdin) : stdin;
-  const args = execArgs(container, command, {script: scripts.exec, asRoot, hasInput: input !== undefined});
-  const whole = {...rest, ...(input && {stdin: input})};
+  const execution = {
+    watch,
+    pid: () => pid,
+    takeErrorLine: (line: string) => {
+      const isMark = line.startsWith(mark);
+      if (isMark) pid = line.slice(mark.length);
+      return isMark;
+    },
+  };
   try {
-    return await runProcess({program: 'docker', args, env: {...english, ...command.env}}, whole, {
-      signal: cleanup ? watch.signal : AbortSignal.any([container.signal, watch.signal]),
-      takeErrorLine: (line) => {
-        pid = line.startsWith(mark) ? line.slice(mark.length) : undefined;
-        return pid !== undefined;
-      },
-      end: (child) =>
-        endExec(container, child, {program: command.program, hasInput: input !== undefined, pid: () => pid}),
-    });
+    return (
+      (await execInShell(container, command, {...options, ...execution})) ??
+      (await execAlone(container, command, {...options, ...execution}))
+    );
   } catch (error) {
     if (!(error instanceof CommandError)) throw error;
     if (pid === undefined || error.status === 137) await requireRunning(container, error);
@@ -84,20 +75,98 @@ export async function exec(
   }
 }
 
+/** What an execution is watched and ended by. */
+interface Execution {
+  readonly watch: Watch;
+  /** Its process number in the container, once it is told. */
+  readonly pid: () => string | undefined;
+  readonly takeErrorLine: (line: string) => boolean;
+}
+
+/** In the shell that stays there. Undefined, and nothing was started, where that cannot do it. */
+async function execInShell(
+  container: Container,
+  command: Command,
+  {stdin, asRoot = false, cleanup = false, onErrorLine, ...more}: ExecOptions & Execution,
+): Promise<Output | undefined> {
+  const {stdout, onStart, startsNoOthers, tellsCancellation, takeErrorLine, watch, pid} = more;
+  if (stdout || onStart || startsNoOthers || tellsCancellation) return undefined;
+  if (stdin !== undefined && (typeof stdin !== 'string' || stdin.length > smallInput)) return undefined;
+  const signals = cleanup ? [] : [container.signal, ...(more.signal ? [more.signal] : [])];
+  const signal = AbortSignal.any([watch.signal, ...signals]);
+  if (signal.aborted) throw reasonOf(signal);
+  const shell = container.shells.get(asRoot);
+  let timer: NodeJS.Timeout | undefined;
+  const end = () => {
+    if (watch.signal.aborted) return shell.abandon();
+    kill(container, command.program, pid());
+    timer ??= setTimeout(() => shell.abandon(), 4000);
+  };
+  signal.addEventListener('abort', end, {once: true});
+  try {
+    const program = {program: 'sh', args: ['-c', scripts.exec, 'sh', command.program, ...command.args]};
+    const env = {...(!cleanup && ownerOf(process.env)), ...command.env};
+    const reply = await shell.run({
+      command: {...program, env},
+      ...(stdin !== undefined && {stdin}),
+      isLong: !cleanup,
+      takeErrorLine: (line) => {
+        const isTaken = takeErrorLine(line);
+        if (isTaken && signal.aborted) end();
+        return isTaken;
+      },
+      ...(onErrorLine && {onErrorLine}),
+    });
+    if (signal.aborted) throw reasonOf(signal);
+    if (reply === undefined || (reply.status === undefined && pid() === undefined)) return undefined;
+    if (reply.status === 0) return reply;
+    throw new CommandError(command.program, reply.status ?? 137, reply.stderr);
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener('abort', end);
+  }
+}
+
+/** Most characters of an input that goes through the shell's own. */
+const smallInput = 1024 * 1024;
+
+const reasonOf = ({reason}: AbortSignal): Error =>
+  reason instanceof Error ? reason : new CancelledError(String(reason));
+
+/** By a `docker exec` of its own. */
+async function execAlone(
+  container: Container,
+  command: Command,
+  {stdin, asRoot = false, watch, pid, takeErrorLine, ...rest}: ExecOptions & Execution,
+): Promise<Output> {
+  const hasInput = stdin !== undefined;
+  const args = execArgs(container, command, {script: scripts.exec, asRoot, hasInput});
+  return runProcess(
+    {program: 'docker', args, env: {...english, ...command.env}},
+    {...rest, ...(hasInput && {stdin})},
+    {
+      signal: rest.cleanup ? watch.signal : AbortSignal.any([container.signal, watch.signal]),
+      takeErrorLine,
+      end: (child) => endExec(container, child, {program: command.program, hasInput, pid}),
+    },
+  );
+}
+
 /** The engine lost sight of a program: what it did is not known. */
 export class LostProgramError extends UserError {}
 
 const watchSeconds = 20;
 
+interface Watch {
+  readonly signal: AbortSignal;
+  stop(): void;
+}
+
 /**
  * Engines have been seen to miss the end of a program in a container, and `docker exec` then waits for ever. Looks
  * now and then whether the program is still there; the signal is aborted when it is not, twice in a row.
  */
-function watchForLoss(
-  {docker, facts}: Container,
-  program: string,
-  pid: () => string | undefined,
-): {readonly signal: AbortSignal; stop(): void} {
+function watchForLoss({docker, facts}: Container, program: string, pid: () => string | undefined): Watch {
   const lost = new AbortController();
   let missed = 0;
   const look = async () => {
@@ -118,17 +187,21 @@ function watchForLoss(
   return {signal: lost.signal, stop: () => clearInterval(timer)};
 }
 
-interface Execution {
+/** How `docker exec` runs a program. */
+export interface Form {
   readonly script: string;
   readonly asRoot: boolean;
   readonly hasInput: boolean;
 }
 
-/** Variables are named to docker and not given to it, so that no secret is in its arguments. */
-function execArgs(
+/**
+ * The arguments of `docker` that run a program by a script. Variables are named and not given, so that no secret is
+ * among them.
+ */
+export function execArgs(
   {facts}: Container,
   {program, args, env = {}}: Command,
-  {script, asRoot, hasInput}: Execution,
+  {script, asRoot, hasInput}: Form,
 ): readonly string[] {
   const names = [...Object.keys(english), ownerVariable, ...Object.keys(env)];
   const unset = facts.libpqVariables.filter((name) => !(name in env)).flatMap((name) => ['-u', name]);
@@ -150,21 +223,24 @@ function execArgs(
 
 /** Killing the docker client would leave the program in the container alive. */
 function endExec(
-  {docker, facts}: Container,
+  container: Container,
   child: Process,
   {program, hasInput, pid}: {program: string; hasInput: boolean; pid: () => string | undefined},
 ): void {
-  const kill = () => {
-    const number = pid();
-    if (child.exitCode !== null || child.signalCode !== null || number === undefined) return;
-    const args = ['exec', '--user=0', facts.id, 'sh', '-c', scripts.kill, 'sh', number, program];
-    docker.run(args, {cleanup: true}).catch(() => undefined);
+  const killNow = () => {
+    if (child.exitCode === null && child.signalCode === null) kill(container, program, pid());
   };
   child.stdin?.destroy();
   // What loses its input ends by itself, and with it its children.
-  if (hasInput) setTimeout(kill, 2000).unref();
-  else kill();
+  if (hasInput) setTimeout(killNow, 2000).unref();
+  else killNow();
   setTimeout(() => child.kill('SIGKILL'), 4000).unref();
+}
+
+function kill({docker, facts}: Container, program: string, pid: string | undefined): void {
+  if (pid === undefined) return;
+  const args = ['exec', '--user=0', facts.id, 'sh', '-c', scripts.kill, 'sh', pid, program];
+  docker.run(args, {cleanup: true}).catch(() => undefined);
 }
 
 /** Throws why a program could not be run when the container itself is the reason. */
@@ -178,53 +254,8 @@ async function requireRunning({docker, facts}: Container, cause: CommandError): 
   );
 }
 
-/**
- * Not `pg_ctl start`: a server that it starts becomes a child of the container's first process. One that is started
- * here has its parent outside of the container, so that its death, however it dies, is nobody's crash. Throws a
- * CommandError when it ends, or is not ready in time.
- */
-export async function launch(container: Container, command: Command, launching: Launching): Promise<void> {
-  const env = {...command.env, LAUNCH_LOG: launching.logPath};
-  const execution = {script: scripts.launch, asRoot: false, hasInput: false};
-  const args = execArgs(container, {...command, env}, execution);
-  const isUp = new AbortController();
-  let failure: unknown;
-  const client = runProcess(
-    {program: 'docker', args, env: {...english, ...env}},
-    {},
-    {
-      signal: AbortSignal.any([isUp.signal, container.signal]),
-      takeErrorLine: (line) => line.startsWith(mark),
-      // The client alone: the server goes on.
-      end: (child) => child.kill('SIGKILL'),
-    },
-  ).then(
-    () => {
-      failure = new CommandError(command.program, 0, '');
-    },
-    (error: unknown) => {
-      const status = error instanceof CommandError ? error.status : undefined;
-      failure = status === undefined ? error : new CommandError(command.program, status, 'its log tells why');
-    },
-  );
-  const deadline = Date.now() + launching.timeoutSeconds * 1000;
-  try {
-    while (!(await launching.isReady())) {
-      if (failure !== undefined) throw failure;
-      if (Date.now() > deadline) throw new CommandError(command.program, 1, 'it was not ready in time');
-      await sleep(100);
-    }
-  } finally {
-    isUp.abort();
-    await client;
-  }
-}
-
-/** Messages in English, so that they can be recognised. */
-const english = {LC_ALL: 'C', LC_MESSAGES: 'C'};
-
 /** Tells the line with the process number from what docker itself may print. */
-const mark = 'pg-basebackup-action process ';
+export const mark = 'pg-basebackup-action process ';
 
 /** Constant scripts: programs and paths reach them as arguments and are never parsed. */
 const scripts = {
@@ -233,7 +264,6 @@ const scripts = {
   // Its number may be another process's by now, and that one a session of the service.
   kill: `name=$(tr '\\000' '\\n' < "/proc/$1/cmdline" | head -n 1)
 case $name in "$2"|sh|*/sh|env) kill -9 "$1" ;; esac`,
-  launch: `echo "${mark}$$" >&2; exec "$@" < /dev/null >> "$LAUNCH_LOG" 2>&1`,
 } as const;
 
 /** A constant script for the container's `sh`, and its arguments. */

@@ -16,7 +16,7 @@ export interface RunOptions {
    * Fed to the program's standard input; without it the input is empty. A piece of 64 KiB or more may be gone when
    * the next one is asked for.
    */
-  readonly stdin?: AsyncIterable<Uint8Array | string>;
+  readonly stdin?: AsyncIterable<Uint8Array | string> | string;
   /** Takes the program's standard output; without it the output is kept and returned. */
   readonly stdout?: Writable;
   /** Called with every complete line of standard error as it is written. */

@@ -27,6 +27,11 @@ export interface Orphan {
 /** The variable that carries `Owner.id` to the programs of a run. */
 export const ownerVariable = 'BASEBACKUP_ACTION_OWNER';
 
+/** The variable and its value, where an environment has it. */
+export function ownerOf({[ownerVariable]: id}: NodeJS.ProcessEnv): Readonly<Record<string, string>> {
+  return id === undefined ? {} : {[ownerVariable]: id};
+}
+
 /** The owner of the one program that goes on to its end when its run was killed: the exchange of a service's data. */
 export const exchangeOf = ({id}: Pick<Owner, 'id'>) => ({id: `${id}-exchange`});
 

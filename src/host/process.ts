@@ -17,6 +17,9 @@ export interface Account {
   readonly gid: number;
 }
 
+/** Messages in English, so that they can be recognised. */
+export const english = {LC_ALL: 'C', LC_MESSAGES: 'C'};
+
 /** How a process is started and ended. */
 export interface Launch {
   /** Aborted: the process is ended, and `runProcess` throws the signal's reason. */
@@ -128,7 +131,7 @@ function environment(
       !(account && name === 'HOME') &&
       !(cleanup && name === ownerVariable),
   );
-  return {...Object.fromEntries(kept), LC_ALL: 'C', LC_MESSAGES: 'C', ...command.env};
+  return {...Object.fromEntries(kept), ...english, ...command.env};
 }
 
 async function collect(stream: Readable): Promise<string> {
@@ -144,7 +147,7 @@ async function collect(stream: Readable): Promise<string> {
  */
 async function feed(from: RunOptions['stdin'], to: Writable, succeeded: Promise<boolean>): Promise<void> {
   to.on('error', () => undefined);
-  for await (const chunk of from ?? []) {
+  for await (const chunk of typeof from === 'string' ? [from] : (from ?? [])) {
     if (to.destroyed) {
       if (!(await succeeded)) return;
     } else if (!to.write(chunk)) {

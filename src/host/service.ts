@@ -4,7 +4,9 @@ import {availableParallelism, totalmem} from 'node:os';
 import {UserError} from '../errors.js';
 import {warning} from '../log.js';
 import {containerHost} from './container.js';
+import {openShells} from './container-shell.js';
 import {type ContainerState, type Docker, docker} from './docker.js';
+import type {ContainerFacts} from './exec.js';
 import {CommandError, type Host, type Network} from './host.js';
 
 /** A container that runs a PostgreSQL server, such as a service of a GitHub job. */
@@ -29,6 +31,8 @@ export interface ServiceContainer {
   readonly docker: Docker;
   readonly imageId: string;
   readonly runner: Host;
+  /** Ends what goes on there between one program and the next. */
+  close(): Promise<void>;
 }
 
 /** A directory in a service's data directory, so that whatever is in it can change places by a rename. */
@@ -65,39 +69,37 @@ export async function openContainer(
   }
   const variables = variablesOf(state);
   const dataDirectory = variables.get('PGDATA') ?? '/var/lib/postgresql/data';
-  const server = await askServer(engine, state.Id, dataDirectory);
-  if (await hasDataAside(engine, state.Id, dataDirectory)) {
+  const traits = await traitsOf(engine, state.Id, dataDirectory);
+  if (traits.hasDataAside) {
     warning(
       `Container ${name} has data that an interrupted restore in place had set aside: ${dataDirectory}/${stagingName}/old. See docs/service-containers.md, "After a failure".`,
     );
   }
-  const serverPort = server?.port ?? Number(variables.get('PGPORT') || 5432);
+  const hasServer = /^\d+$/.test(traits.port);
+  const serverPort = Number(hasServer ? traits.port : variables.get('PGPORT') || 5432);
   const network = await networkOf(state);
-  const host = containerHost({
-    docker: engine,
-    runner,
-    signal,
-    facts: {
-      id: state.Id,
-      name,
-      image: state.Config.Image,
-      imageId: state.Image,
-      user: await accountOf(engine, state, dataDirectory),
-      cores: coresOf(state),
-      memoryBytes: state.HostConfig.Memory || totalmem(),
-      network,
-      libpqVariables: [...variables.keys()].filter((one) => /^PG[A-Z]+$/.test(one)),
-    },
-  });
+  const facts: ContainerFacts = {
+    id: state.Id,
+    name,
+    image: state.Config.Image,
+    imageId: state.Image,
+    user: accountOf(state, traits),
+    cores: coresOf(state),
+    memoryBytes: state.HostConfig.Memory || totalmem(),
+    network,
+    libpqVariables: [...variables.keys()].filter((one) => /^PG[A-Z]+$/.test(one)),
+  };
+  const shells = openShells(facts);
   return {
-    host,
+    host: containerHost({docker: engine, runner, signal, facts, shells}),
+    close: shells.close,
     id: state.Id,
     name,
     image: state.Config.Image,
     dataDirectory,
     superuser: variables.get('POSTGRES_USER') || 'postgres',
     serverPort,
-    ...(server?.socketDirectory && {socketDirectory: server.socketDirectory}),
+    ...(hasServer && traits.socketDirectory && {socketDirectory: traits.socketDirectory}),
     reachableAt: reachableAt(state, network, serverPort),
     docker: engine,
     imageId: state.Image,
@@ -137,48 +139,42 @@ function variablesOf({Config: {Env: lines}}: ContainerState): ReadonlyMap<string
   );
 }
 
-/** Port and socket directory as the server itself wrote them down (postmaster.pid, lines 4 and 5). */
-async function askServer(
-  engine: Docker,
-  id: string,
-  dataDirectory: string,
-): Promise<{readonly port: number; readonly socketDirectory: string} | undefined> {
-  try {
-    const {stdout} = await engine.run(['exec', '--user=0', id, 'cat', `${dataDirectory}/postmaster.pid`]);
-    const [, , , port = '', socketDirectory = ''] = stdout.split('\n').map((line) => line.trim());
-    return /^\d+$/.test(port) ? {port: Number(port), socketDirectory} : undefined;
-  } catch (error) {
-    if (error instanceof CommandError) return undefined;
-    throw error;
-  }
+/** What a container's files tell. */
+interface Traits {
+  /** Of its server, as that wrote them down (postmaster.pid, lines 4 and 5); empty when none runs. */
+  readonly port: string;
+  readonly socketDirectory: string;
+  /** Whether there are data that a restore in place had set aside. */
+  readonly hasDataAside: boolean;
+  /** Whose the data directory is, `uid:gid`; empty when it is absent. */
+  readonly owner: string;
+  /** The number of the account `postgres`; empty when there is none. */
+  readonly postgres: string;
 }
 
-async function hasDataAside(engine: Docker, id: string, dataDirectory: string): Promise<boolean> {
-  const path = `${dataDirectory}/${stagingName}/old`;
-  return engine.run(['exec', '--user=0', id, 'test', '-e', path]).then(
-    () => true,
-    (error: unknown) => {
-      if (error instanceof CommandError) return false;
-      throw error;
-    },
-  );
+/** One program for all: each costs a `docker exec`. */
+const tellTraits = `for line in 4 5; do printf '%s\\n' "$(sed -n "\${line}p" "$1/postmaster.pid" 2>/dev/null)"; done
+if [ -e "$2" ]; then echo aside; else echo; fi
+printf '%s\\n' "$(stat -c %u:%g "$1" 2>/dev/null)" "$(id -u postgres 2>/dev/null)"`;
+
+async function traitsOf(engine: Docker, id: string, dataDirectory: string): Promise<Traits> {
+  const args = [tellTraits, 'sh', dataDirectory, `${dataDirectory}/${stagingName}/old`];
+  const {stdout} = await engine.run(['exec', '--user=0', id, 'sh', '-c', ...args]).catch((error: unknown) => {
+    // The container has no shell, and so no PostgreSQL either.
+    if (error instanceof CommandError && [126, 127].includes(Number(error.status))) return {stdout: ''};
+    throw error;
+  });
+  const [port = '', socketDirectory = '', aside = '', owner = '', postgres = ''] = stdout
+    .split('\n')
+    .map((line) => line.trim());
+  return {port, socketDirectory, hasDataAside: aside !== '', owner, postgres};
 }
 
 /** Who owns the server's data; else the account `postgres`, whatever its number. */
-async function accountOf(engine: Docker, state: ContainerState, dataDirectory: string): Promise<string> {
-  const ask = async (...command: readonly string[]) =>
-    engine.run(['exec', '--user=0', state.Id, ...command]).then(
-      ({stdout}) => stdout.trim(),
-      (error: unknown) => {
-        // 126 and 127: the container lacks the program. Other programs end with 1.
-        if (error instanceof CommandError && [1, 126, 127].includes(Number(error.status))) return undefined;
-        throw error;
-      },
-    );
-  const owner = await ask('stat', '-c', '%u:%g', dataDirectory);
-  const postgres = await ask('id', '-u', 'postgres');
-  if (owner !== undefined && !owner.startsWith('0:') && !owner.startsWith(`${postgres}:`)) return owner;
-  if (postgres !== undefined) return 'postgres';
+function accountOf(state: ContainerState, {owner, postgres}: Traits): string {
+  const isOthers = owner !== '' && !owner.startsWith('0:') && !owner.startsWith(`${postgres}:`);
+  if (isOthers) return owner;
+  if (postgres !== '') return 'postgres';
   const {User: own, Image: image} = state.Config;
   if (own !== '' && !/^(0|root)(:|$)/.test(own)) return own;
   throw new UserError(

@@ -2,6 +2,7 @@ import {randomUUID} from 'node:crypto';
 import {PassThrough} from 'node:stream';
 import {setTimeout as sleep} from 'node:timers/promises';
 import {messageOf, UserError} from '../errors.js';
+import {openShells} from './container-shell.js';
 import type {Container} from './exec.js';
 import {CommandError} from './host.js';
 import {runProcess} from './process.js';
@@ -40,7 +41,10 @@ export async function openSidecar(container: Container): Promise<Sidecar> {
   ).catch((error: unknown) => {
     ended = error;
   });
+  const beside = {...facts, id: name};
+  const shells = openShells(beside);
   const close = async () => {
+    await shells.close();
     input.end();
     await running;
   };
@@ -59,7 +63,7 @@ export async function openSidecar(container: Container): Promise<Sidecar> {
     await close();
     throw error;
   }
-  return {container: {docker, signal, runner: container.runner, facts: {...facts, id: name}}, close};
+  return {container: {docker, signal, runner: container.runner, facts: beside, shells}, close};
 }
 
 async function answers({docker}: Container, name: string): Promise<boolean> {

@@ -136,7 +136,7 @@ const failures: readonly Failure[] = [
   {
     isPassing: true,
     pattern:
-      /server closed the connection unexpectedly|SSL SYSCALL error: EOF|terminating connection due to administrator command|terminating walsender process|Connection terminated unexpectedly|ECONNRESET|the database system is (?:shutting down|starting up|in recovery mode)/,
+      /server closed the connection unexpectedly|SSL SYSCALL error: EOF|terminating connection due to administrator command|terminating walsender process|Connection terminated unexpectedly|ECONNRESET|EPIPE|the database system is (?:shutting down|starting up|in recovery mode)/,
     cure: () =>
       'The connection was lost on the way, or the server was stopped. Look at the server’s log, then run the step again.',
   },

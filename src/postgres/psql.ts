@@ -1,4 +1,3 @@
-import {Readable} from 'node:stream';
 import type {Host} from '../host/host.js';
 import type {Row} from './session.js';
 
@@ -52,6 +51,6 @@ export async function runPsql(
     '--file=-',
   ];
   const command = {program, args, env: {...env, PGCLIENTENCODING: 'UTF8', ...Object.fromEntries(named)}};
-  const {stdout} = await host.run(command, {stdin: Readable.from([`${variables.join('\n')}\n${script}\n`])});
+  const {stdout} = await host.run(command, {stdin: `${variables.join('\n')}\n${script}\n`});
   return stdout;
 }

@@ -1,4 +1,3 @@
-import {Readable} from 'node:stream';
 import {messageOf, UserError} from '../errors.js';
 import {CommandError, type Host} from '../host/host.js';
 import {warning} from '../log.js';
@@ -59,7 +58,7 @@ export async function addToHbaFile(
 
 async function putBack(host: Host, path: string, text: string): Promise<void> {
   try {
-    await host.run(writing(path), {stdin: Readable.from([text]), cleanup: true});
+    await host.run(writing(path), {stdin: text, cleanup: true});
   } catch (error) {
     // A file that could not be written is still as it was.
     if ((await host.readText(path).catch(() => undefined)) === text) return;
@@ -87,7 +86,7 @@ async function readHbaFile(host: Host, path: string, cure: string): Promise<stri
 
 async function write(host: Host, path: string, text: string, cure: string): Promise<void> {
   try {
-    await host.run(writing(path), {stdin: Readable.from([text])});
+    await host.run(writing(path), {stdin: text});
   } catch (error) {
     if (!(error instanceof CommandError)) throw error;
     throw new UserError(`${path} could not be written: ${error.message}`, cure, {cause: error});

@@ -1,5 +1,5 @@
 import {type PassedCheck, type ProofLevel, timed} from '../backup-set/proof.js';
-import {messageOf, UserError} from '../errors.js';
+import {CancelledError, messageOf, UserError} from '../errors.js';
 import type {Finding} from '../finding.js';
 import {watched} from '../log.js';
 import type {RestoreRequest} from './request.js';
@@ -39,17 +39,27 @@ export class Achieved {
   }
 }
 
-/** A restore that failed, with what it was asked for, found beforehand, and had proven until then. */
+const afterCancellation =
+  'Nothing of this restore is left. Run the step again; if it was cancelled for its time, raise timeout-minutes.';
+
+/** Whether an error says why a restore failed: any other is a bug of ours. */
+export function isFailure(error: unknown): error is UserError | CancelledError {
+  return error instanceof UserError || error instanceof CancelledError;
+}
+
+/** A restore that failed or was cancelled, with what it was asked for, found beforehand, and had proven until then. */
 export class UnprovenError extends UserError {
   readonly request: RestoreRequest;
   readonly findings: readonly Finding[];
   readonly achieved: Achieved;
 
   constructor(
-    failure: UserError,
+    failure: UserError | CancelledError,
     {request, findings, achieved}: Pick<UnprovenError, 'request' | 'findings' | 'achieved'>,
   ) {
-    super(messageOf(failure), failure.cure, {cause: failure});
+    super(messageOf(failure), failure instanceof CancelledError ? afterCancellation : failure.cure, {
+      cause: failure,
+    });
     this.name = 'UnprovenError';
     this.request = request;
     this.findings = findings;

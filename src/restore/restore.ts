@@ -1,11 +1,10 @@
 import {ageSeconds} from '../backup-set/age.js';
 import type {Manifest} from '../backup-set/manifest.js';
 import type {PassedCheck, ProofLevel} from '../backup-set/proof.js';
-import {UserError} from '../errors.js';
 import type {Finding} from '../finding.js';
 import {phase} from '../log.js';
 import type {FetchedBackup, FoundBackup} from '../store/store.js';
-import {Achieved, UnprovenError} from './achieved.js';
+import {Achieved, isFailure, UnprovenError} from './achieved.js';
 import {chooseDestination, type Placed} from './destination.js';
 import {preflight, type RestoreSurroundings} from './preflight/preflight.js';
 import {type Proven, prove} from './prove.js';
@@ -82,7 +81,7 @@ export async function restore(
     };
   } catch (error) {
     await destination.undo(target);
-    throw error instanceof UserError ? new UnprovenError(error, {request, findings, achieved}) : error;
+    throw isFailure(error) ? new UnprovenError(error, {request, findings, achieved}) : error;
   } finally {
     await held.release();
   }

@@ -185,7 +185,7 @@ describeWithEngine('a restore in place', () => {
 
   test('works where the socket of the service is elsewhere, as preparing does', async () => {
     const home = workspace();
-    const own = await service(images['17-trixie'], {
+    const own = await service(images['15-bookworm'], {
       command: ['postgres', '-c', 'unix_socket_directories=/tmp', '-c', 'port=5432'],
     });
     await backUpService(own, home);
@@ -231,7 +231,7 @@ describeWithEngine('a restore in place', () => {
 
   test('disables subscriptions, which would take the changes of the original from its publisher', async () => {
     const home = workspace();
-    const own = await service(images['17-trixie']);
+    const own = await service(images['15-bookworm']);
     const nobody = 'host=127.0.0.1 port=1 connect_timeout=2';
     await own.sql(
       `create subscription "of orders" connection '${nobody}' publication p with (connect = false);
@@ -247,7 +247,7 @@ describeWithEngine('a restore in place', () => {
 
   test('says that a port which Docker chose is another one now', async () => {
     const home = workspace();
-    const own = await service(images['17-trixie'], {publish: 'ephemeral'});
+    const own = await service(images['15-bookworm'], {publish: 'ephemeral'});
     await fillShop(own);
     await backUpService(own, home);
     const result = succeeded(

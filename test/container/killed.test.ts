@@ -51,7 +51,7 @@ describeWithEngine('a restore in a container whose action is killed', () => {
 
   test('while it unpacks is tidied up after, and what was there before stays', async () => {
     const home = workspace();
-    const own = await largeService(images['17-trixie'], home);
+    const own = await largeService(images['15-bookworm'], home);
     await own.exec(['mkdir', '-p', '/srv/own/data'], {user: 'root'});
     await own.exec(['chown', 'postgres', '/srv/own/data'], {user: 'root'});
     await undisturbed(own, async () => {

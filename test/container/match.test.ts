@@ -137,7 +137,7 @@ describeWithEngine('what a container lacks', () => {
     tell(home, () => ({preloadLibraries: ['pg_stat_statements', 'timescaledb']}));
     const refused = await runAction(serviceRestoreInputs(own, {isolate: 'false'}), {workspace: home});
     expect(failure(refused)).toMatch(/preloads timescaledb .*which container \S+ lacks/);
-    expect(failure(refused)).toContain('timescale/timescaledb:latest-pg17');
+    expect(failure(refused)).toContain('timescale/timescaledb:latest-pg15');
     expect(refused.stdout).not.toContain('Extract');
     succeeded(await runAction(serviceRestoreInputs(own), {workspace: home}));
   });
@@ -168,7 +168,7 @@ describeWithEngine('what a container lacks', () => {
     const inputs = {'postgresql-conf': "shared_preload_libraries = 'timescaledb'"};
     const message = failure(await runAction(serviceRestoreInputs(own, inputs), {workspace: home}));
     expect(message).toContain('FATAL: could not access file "timescaledb"');
-    expect(message).toContain('timescale/timescaledb:latest-pg17');
+    expect(message).toContain('timescale/timescaledb:latest-pg15');
     expect(await traces(own)).toEqual([]);
   });
 

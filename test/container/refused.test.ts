@@ -80,7 +80,7 @@ describeWithEngine('refused with its reason and cure', () => {
   test('a container whose disk is too small, and one whose disk is full', async () => {
     const home = workspace();
     await backedUpService(home);
-    const other = await service(images['17-trixie'], {options: ['--tmpfs=/small:size=20m,mode=1777']});
+    const other = await service(images['15-bookworm'], {options: ['--tmpfs=/small:size=20m,mode=1777']});
     const inputs = serviceRestoreInputs(other, {'data-directory': '/small/restored'});
     const before = await traces(other);
     expect(failure(await runAction(inputs, {workspace: home}))).toMatch(
@@ -103,7 +103,7 @@ describeWithEngine('refused with its reason and cure', () => {
   test('an in-place restore of data that would be lost, or of a container that would be', async () => {
     const home = workspace();
     await backedUpService(home);
-    const onTmpfs = await service(images['17-trixie'], {options: ['--tmpfs=/var/lib/postgresql/data']});
+    const onTmpfs = await service(images['15-bookworm'], {options: ['--tmpfs=/var/lib/postgresql/data']});
     expect(
       failure(await runAction(serviceRestoreInputs(onTmpfs, {'in-place': 'true'}), {workspace: home})),
     ).toMatch(/data directory \/var\/lib\/postgresql\/data is on a tmpfs|not on a volume/);
@@ -113,11 +113,11 @@ describeWithEngine('refused with its reason and cure', () => {
     expect(
       failure(await runAction(serviceRestoreInputs(inVolume, {'in-place': 'true'}), {workspace: home})),
     ).toMatch(/data directory \/var\/lib\/postgresql\/18\/docker is on a tmpfs/);
-    const elsewhere = await service(images['17-trixie'], {env: {PGDATA: '/srv/data'}});
+    const elsewhere = await service(images['15-bookworm'], {env: {PGDATA: '/srv/data'}});
     expect(
       failure(await runAction(serviceRestoreInputs(elsewhere, {'in-place': 'true'}), {workspace: home})),
     ).toMatch(/\/srv\/data is not on a volume/);
-    const removed = await service(images['17-trixie'], {options: ['--rm']});
+    const removed = await service(images['15-bookworm'], {options: ['--rm']});
     expect(
       failure(await runAction(serviceRestoreInputs(removed, {'in-place': 'true'}), {workspace: home})),
     ).toMatch(/started with --rm/);
@@ -130,9 +130,9 @@ describeWithEngine('refused with its reason and cure', () => {
     const volume = `--volume=${name}:/var/lib/postgresql/data`;
     onTestFinished(async () => void (await docker(['volume', 'rm', '--force', name])));
     // The entrypoint fills an empty directory only: the file is mounted into the data that an earlier container made.
-    const first = await service(images['17-trixie'], {options: [volume]});
+    const first = await service(images['15-bookworm'], {options: [volume]});
     await docker(['stop', first.id]);
-    const own = await service(images['17-trixie'], {
+    const own = await service(images['15-bookworm'], {
       options: [volume, '--volume=/var/lib/postgresql/data/site'],
     });
     const before = await own.startTime();

@@ -3,7 +3,7 @@ import {beforeAll, describe, expect, test} from 'vitest';
 import {type Cluster, createCluster, describeWithPostgres, postgresProgram} from '../support/cluster.js';
 import {run, waitUntil} from '../support/command.js';
 import {isServer, processesOf} from '../support/processes.js';
-import {type RunningAction, startAction} from '../support/runner.js';
+import {type ActionResult, type RunningAction, startAction} from '../support/runner.js';
 import {backUp, backupInputs, dataDirectory, restoreInputs} from '../support/steps.js';
 import {listAll, workspace} from '../support/workspace.js';
 
@@ -32,7 +32,7 @@ describeWithPostgres('cancelled', () => {
     action: RunningAction,
     signal: NodeJS.Signals,
     onServer: () => Promise<string> = slotsAndSenders,
-  ): Promise<void> {
+  ): Promise<ActionResult> {
     action.child.kill(signal);
     const left = async () => [
       ...processesOf(action.workspace.root).map(({args}) => args.join(' ')),
@@ -50,9 +50,10 @@ describeWithPostgres('cancelled', () => {
         detail: () => `${seen.join('\n')}\n${action.log()}`,
       },
     );
-    const {status, errors} = await action.result;
-    expect(status).not.toBe(0);
-    expect(errors.join('\n')).toMatch(new RegExp(`cancel|${signal}`, 'i'));
+    const result = await action.result;
+    expect(result.status).not.toBe(0);
+    expect(result.errors.join('\n')).toMatch(new RegExp(`cancel|${signal}`, 'i'));
+    return result;
   }
 
   describe.each(['SIGINT', 'SIGTERM'] as const)('by %s', (signal) => {
@@ -91,7 +92,9 @@ describeWithPostgres('cancelled', () => {
       const isAsleep = () => processesOf(home.root).some(({args}) => args.join(' ').includes('SELECT'));
       await action.until(isAsleep, 'the check runs');
       expect(processesOf(home.root).some(({args}) => isServer(args))).toBe(true);
-      await cancel(action, signal);
+      const {summary} = await cancel(action, signal);
+      expect(summary).toContain(`Cancelled by ${signal}.`);
+      expect(summary).toMatch(/Until then it had come so far[\s\S]*✅[^\n]*recovered/);
       expect(listAll(home.temp)).toEqual([]);
     });
   });

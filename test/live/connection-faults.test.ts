@@ -55,7 +55,8 @@ describeWithPostgres('a backup through a connection', () => {
     const lost = expect.stringMatching(
       /^red: [\s\S]*connection was lost on the way[\s\S]*run the step again/,
     );
-    expect(await outcomes('cut', {})).toEqual({
+    const all = await outcomes('cut', {});
+    expect(all, JSON.stringify(all)).toEqual({
       connect: lost,
       preflight: expect.stringMatching(/^green: [\s\S]*No SQL session[\s\S]*connection was lost on the way/),
       identification: lost,
@@ -70,7 +71,8 @@ describeWithPostgres('a backup through a connection', () => {
   test('that goes silent is given up after the time that was given', async () => {
     const limits = {'stall-timeout': '6s', 'connection-string': 'connect_timeout=4'};
     const silent = expect.stringMatching(/^red: [\s\S]*nothing from the server for 6 s \(stall-timeout\)/);
-    expect(await outcomes('stall', limits)).toEqual({
+    const all = await outcomes('stall', limits);
+    expect(all, JSON.stringify(all)).toEqual({
       connect: expect.stringMatching(/^red: [\s\S]*Nothing answers at postgres@127\.0\.0\.1:/),
       preflight: expect.stringMatching(
         /^green: [\s\S]*did not answer for 6 s[\s\S]*stall-timeout gives more/,

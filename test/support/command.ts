@@ -58,17 +58,22 @@ export interface Deadline {
   readonly detail?: () => string;
 }
 
-/** Asks again and again until the answer is neither false nor undefined; throws when the time is over. */
+/**
+ * Asks again and again until the answer is neither false nor undefined; throws when the time is over. Rests as long as
+ * the question took: one that starts programs would otherwise take the processor from what is waited for.
+ */
 export async function waitUntil<T>(
   ask: () => T | Promise<T>,
   {seconds, what, detail}: Deadline,
 ): Promise<Exclude<T, false | undefined>> {
   const end = performance.now() + seconds * 1000;
   for (;;) {
+    const asked = performance.now();
     const answer = await ask();
+    const took = performance.now() - asked;
     if (answer !== false && answer !== undefined) return answer as Exclude<T, false | undefined>;
     if (performance.now() > end)
       throw new Error(`Waited ${seconds} seconds for ${what}.\n${detail?.() ?? ''}`);
-    await sleep(25);
+    await sleep(Math.max(25, took));
   }
 }

@@ -1,6 +1,7 @@
 import {spawnSync} from 'node:child_process';
 import {readlinkSync} from 'node:fs';
 import {describe, onTestFinished} from 'vitest';
+import {type ContainerShell, openShell} from '../../src/host/container-shell.js';
 import {type CommandOptions, run} from './command.js';
 import {isRunning, type SeenProcess} from './processes.js';
 
@@ -50,12 +51,14 @@ export interface Container {
   ip(): Promise<string>;
   /** Runs a program in it to its end and returns what it wrote; throws when its status is not 0. */
   exec(args: readonly string[], options?: ExecOptions): Promise<string>;
+  /** The same as `postgres`, in a shell that stays: for what is asked often, and is soon answered. */
+  execInShell(args: readonly string[], stdin?: string): Promise<string>;
   /** Both outputs of its first process. */
   logs(): Promise<string>;
   /** All processes but those that look. */
   processes(): Promise<readonly ContainerProcess[]>;
-  /** The full path of everything below a directory, sorted; empty when the directory is absent. */
-  files(directory: string): Promise<readonly string[]>;
+  /** The full path of everything below these directories, sorted; nothing of those that are absent. */
+  files(...directories: readonly string[]): Promise<readonly string[]>;
   /** Ends it and removes it with its volumes. */
   remove(): Promise<void>;
 }
@@ -131,6 +134,25 @@ function containerOf(id: string, image: string): Container {
     ];
     return docker(['exec', '--interactive', ...options, id, ...args], stdin === undefined ? {} : {stdin});
   };
+  let shell: ContainerShell | undefined;
+  const execInShell = async (args: readonly string[], stdin?: string): Promise<string> => {
+    if (shell === undefined || shell.hasEnded()) {
+      const name = ['sh', '-s', shellName];
+      shell = openShell({
+        args: ['exec', '--interactive', '--user=postgres', id, ...name],
+        env: {},
+        setUp: '',
+      });
+    }
+    const [program = '', ...rest] = args;
+    const request = {command: {program, args: rest}, ...(stdin !== undefined && {stdin})};
+    const reply = await shell.run({...request, isLong: false, takeErrorLine: () => false});
+    if (reply?.status === 0) return reply.stdout;
+    if (reply?.status !== undefined)
+      throw new Error(`${args.join(' ')} ended with ${reply.status}\n${reply.stderr}`);
+    // The container was stopped, and the shell with it.
+    return exec(args, {user: 'postgres', ...(stdin !== undefined && {stdin})});
+  };
   const inspect = async () => {
     const [found] = JSON.parse(await docker(['container', 'inspect', id])) as [Inspection];
     return found;
@@ -140,23 +162,29 @@ function containerOf(id: string, image: string): Container {
     image,
     inspect,
     exec,
+    execInShell,
     async ip() {
       const [network] = Object.values((await inspect()).NetworkSettings.Networks);
       return network?.IPAddress ?? '';
     },
     logs: () => run('sh', ['-c', 'exec docker logs "$1" 2>&1', 'sh', id]),
-    processes: async () => parseProcesses(await exec(['sh', '-c', listProcesses])),
-    async files(directory) {
-      const find = 'if [ -e "$1" ]; then find "$1" -mindepth 1; fi';
-      const found = await exec(['sh', '-c', find, 'sh', directory]);
+    processes: async () =>
+      parseProcesses(await exec(['sh', '-c', listProcesses])).filter(({args}) => !args.includes(shellName)),
+    async files(...directories) {
+      const find = 'for directory; do if [ -e "$directory" ]; then find "$directory" -mindepth 1; fi; done';
+      const found = await exec(['sh', '-c', find, 'sh', ...directories]);
       return found.split('\n').filter(Boolean).sort();
     },
     async remove() {
+      await shell?.close();
       await docker(['rm', '--force', '--volumes', id]);
       running.delete(id);
     },
   };
 }
+
+/** Tells a test's shell from what the action leaves. */
+const shellName = 'of-a-test';
 
 /** For images without `ps`: our own process id, then the stat and the arguments of each process. */
 const listProcesses = `

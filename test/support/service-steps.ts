@@ -69,7 +69,7 @@ export function checksumOfRestored({outputs}: ActionResult): Promise<string> {
 export async function traces(of: Service): Promise<readonly string[]> {
   const {dataDirectory} = of.of;
   const own = new RegExp(`^${dataDirectory}/(?!pg-basebackup-action)`);
-  const files = [...(await of.files('/tmp')), ...(await of.files('/var/lib/postgresql'))];
+  const files = await of.files('/tmp', '/var/lib/postgresql');
   const processes = (await of.processes()).filter(({args}) => !/^postgres(:| |$)/.test(args[0] ?? ''));
   return [
     ...files.filter((path) => !own.test(path) && !`${dataDirectory}/`.startsWith(`${path}/`)),
@@ -86,8 +86,10 @@ export interface OpenSession {
 /** Opens a session in a service's server that sleeps until it is closed. */
 export async function openSession(of: Service): Promise<OpenSession> {
   const name = `session ${Math.random()}`;
+  const statements = `set application_name = '${name}'; select pg_sleep(600)`;
+  const args = ['psql', '--no-psqlrc', '--set=ON_ERROR_STOP=1', `--username=${of.superuser}`];
   const sleeping = of
-    .sql(`set application_name = '${name}'; select pg_sleep(600)`)
+    .exec([...args, '--dbname=postgres', `--command=${statements}`], {user: 'postgres'})
     .catch((error: unknown) => String(error));
   const count = () => of.sql(`select count(*) from pg_stat_activity where application_name = '${name}'`);
   while ((await count()) !== '1') await new Promise((resolve) => setTimeout(resolve, 50));
@@ -102,10 +104,10 @@ export async function openSession(of: Service): Promise<OpenSession> {
   };
 }
 
-/** A service of an image, filled, and its backup in a workspace. */
+/** A service of an image, filled, and its backup in a workspace; the default's is taken by the runner's client. */
 export async function backedUpService(
   home: Workspace,
-  of: ServiceImage = images['17-trixie'],
+  of: ServiceImage = images['15-bookworm'],
 ): Promise<Service> {
   const source = await service(of);
   await fillShop(source);

@@ -50,6 +50,8 @@ describe('the cure of', () => {
     ['pg_basebackup: error: background process terminated unexpectedly', 'max_slot_wal_keep_size'],
     ['pg_basebackup: error: could not read COPY data: server closed the connection unexpectedly', 'was lost'],
     ['FATAL:  the database system is starting up', 'was lost'],
+    ['read ECONNRESET', 'was lost'],
+    ['write EPIPE', 'was lost'],
     ['FATAL:  sorry, too many clients already', 'max_connections'],
     ['could not write to file "x/base.tar": No space left on device', 'Free space'],
     [

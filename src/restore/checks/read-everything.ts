@@ -1,4 +1,3 @@
-import {Readable} from 'node:stream';
 import {pathOf} from '../../postgres/programs.js';
 import {bareOptions} from '../../postgres/psql.js';
 import type {Recovery} from '../recovery/recover.js';
@@ -20,7 +19,7 @@ export async function readEverything(server: Server, recovery: Recovery): Promis
         ...check,
         program: pathOf(server.programs, 'psql'),
         args: [...bareOptions, '--echo-errors', '--output=/dev/null', '--file=-'],
-        stdin: Readable.from([readRelations]),
+        stdin: readRelations,
       });
     }
   });
