@@ -1,4 +1,5 @@
-import {type Container, exec, shell} from './exec.js';
+import type {Container} from './container-program.js';
+import {exec, shell} from './exec.js';
 import {CommandError} from './host.js';
 import {type Owner, ownerVariable} from './owner.js';
 

@@ -25,7 +25,7 @@ export interface ShellReply {
 
 /**
  * A shell that stays in a container and runs one small program after another: each would need a `docker exec` of its
- * own otherwise, which takes 0.2 s of processor time (Docker 20.10 and 28). It ends with its input, and so with this
+ * own otherwise, which takes 0.2 s of processor time (Docker 20.10). It ends with its input, and so with this
  * process, however that ends.
  */
 export interface ContainerShell {

@@ -1,13 +1,7 @@
 import {UserError} from '../errors.js';
 import {endOrphansIn} from './container-orphans.js';
-import {
-  type Container,
-  type ContainerFacts,
-  type ExecOptions,
-  exec,
-  LostProgramError,
-  shell,
-} from './exec.js';
+import {type Container, type ContainerFacts, LostProgramError} from './container-program.js';
+import {type ExecOptions, exec, shell} from './exec.js';
 import {
   type Command,
   CommandError,

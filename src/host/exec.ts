@@ -1,34 +1,17 @@
-import {CancelledError, UserError} from '../errors.js';
-import type {ContainerShells} from './container-shell.js';
-import type {Docker} from './docker.js';
-import {type Command, CommandError, type Host, type Network, type Output, type RunOptions} from './host.js';
+import {CancelledError} from '../errors.js';
+import {
+  type Container,
+  kill,
+  mark,
+  requireRunning,
+  tellingScript,
+  type Watch,
+  watchForLoss,
+} from './container-program.js';
+import type {ContainerShell} from './container-shell.js';
+import {type Command, CommandError, type Output, type RunOptions} from './host.js';
 import {ownerOf, ownerVariable} from './owner.js';
 import {english, type Process, runProcess} from './process.js';
-
-/** A running container as a place for PostgreSQL's programs. */
-export interface ContainerFacts {
-  readonly id: string;
-  readonly name: string;
-  /** As the user named it: `postgres:17`. */
-  readonly image: string;
-  readonly imageId: string;
-  /** The account that PostgreSQL runs as in it. */
-  readonly user: string;
-  readonly cores: number;
-  readonly memoryBytes: number;
-  readonly network: Network;
-  /** libpq's variables in the container's own environment, which could lead a program to another server. */
-  readonly libpqVariables: readonly string[];
-}
-
-/** A container, and what reaches it. */
-export interface Container {
-  readonly facts: ContainerFacts;
-  readonly docker: Docker;
-  readonly runner: Host;
-  readonly signal: AbortSignal;
-  readonly shells: ContainerShells;
-}
 
 /** How a program runs in a container. */
 export interface ExecOptions extends RunOptions {
@@ -37,7 +20,8 @@ export interface ExecOptions extends RunOptions {
 }
 
 /**
- * Runs a program in a container by `docker exec`. Throws a CommandError, and a UserError when the container ended.
+ * Runs a program in a container, in the shell that stays there or by a `docker exec` of its own. Throws a CommandError,
+ * and a UserError when the container ended.
  *
  * Its first process may be a postmaster, which takes every process that it inherits for a child of its own, and
  * one that ends with another status than 0 or 1 for a crash: it then ends all its sessions (postmaster.c,
@@ -87,24 +71,17 @@ interface Execution {
 async function execInShell(
   container: Container,
   command: Command,
-  {stdin, asRoot = false, cleanup = false, onErrorLine, ...more}: ExecOptions & Execution,
+  options: ExecOptions & Execution,
 ): Promise<Output | undefined> {
-  const {stdout, onStart, startsNoOthers, tellsCancellation, takeErrorLine, watch, pid} = more;
-  if (stdout || onStart || startsNoOthers || tellsCancellation) return undefined;
-  if (stdin !== undefined && (typeof stdin !== 'string' || stdin.length > smallInput)) return undefined;
-  const signals = cleanup ? [] : [container.signal, ...(more.signal ? [more.signal] : [])];
+  if (!isForShell(options)) return undefined;
+  const {stdin, asRoot = false, cleanup = false, onErrorLine, takeErrorLine, watch, pid} = options;
+  const signals = cleanup ? [] : [container.signal, ...(options.signal ? [options.signal] : [])];
   const signal = AbortSignal.any([watch.signal, ...signals]);
   if (signal.aborted) throw reasonOf(signal);
   const shell = container.shells.get(asRoot);
-  let timer: NodeJS.Timeout | undefined;
-  const end = () => {
-    if (watch.signal.aborted) return shell.abandon();
-    kill(container, command.program, pid());
-    timer ??= setTimeout(() => shell.abandon(), 4000);
-  };
-  signal.addEventListener('abort', end, {once: true});
+  const ending = endInShell(container, shell, {program: command.program, signal, watch, pid});
   try {
-    const program = {program: 'sh', args: ['-c', scripts.exec, 'sh', command.program, ...command.args]};
+    const program = {program: 'sh', args: ['-c', tellingScript, 'sh', command.program, ...command.args]};
     const env = {...(!cleanup && ownerOf(process.env)), ...command.env};
     const reply = await shell.run({
       command: {...program, env},
@@ -112,7 +89,7 @@ async function execInShell(
       isLong: !cleanup,
       takeErrorLine: (line) => {
         const isTaken = takeErrorLine(line);
-        if (isTaken && signal.aborted) end();
+        if (isTaken) ending.begun();
         return isTaken;
       },
       ...(onErrorLine && {onErrorLine}),
@@ -122,13 +99,43 @@ async function execInShell(
     if (reply.status === 0) return reply;
     throw new CommandError(command.program, reply.status ?? 137, reply.stderr);
   } finally {
-    clearTimeout(timer);
-    signal.removeEventListener('abort', end);
+    ending.stop();
   }
 }
 
-/** Most characters of an input that goes through the shell's own. */
-const smallInput = 1024 * 1024;
+/** Whether the shell can do it: what streams, or is signalled from outside, needs a `docker exec` of its own. */
+function isForShell(
+  options: ExecOptions & Execution,
+): options is ExecOptions & Execution & {readonly stdin?: string} {
+  const {stdin, stdout, onStart, startsNoOthers, tellsCancellation} = options;
+  if (stdout || onStart || startsNoOthers || tellsCancellation) return false;
+  return stdin === undefined || (typeof stdin === 'string' && stdin.length <= smallInput);
+}
+
+/** Ends a program of the shell when the signal is aborted; the shell itself, too, when that does not help. */
+function endInShell(
+  container: Container,
+  shell: ContainerShell,
+  {program, signal, watch, pid}: Pick<Execution, 'watch' | 'pid'> & {program: string; signal: AbortSignal},
+): {begun(): void; stop(): void} {
+  let timer: NodeJS.Timeout | undefined;
+  const end = () => {
+    if (watch.signal.aborted) return shell.abandon();
+    kill(container, program, pid());
+    timer ??= setTimeout(() => shell.abandon(), 4000);
+  };
+  signal.addEventListener('abort', end, {once: true});
+  return {
+    begun: () => signal.aborted && end(),
+    stop() {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', end);
+    },
+  };
+}
+
+/** Most characters of an input that goes through the shell's own, which some shells read one by one. */
+const smallInput = 256 * 1024;
 
 const reasonOf = ({reason}: AbortSignal): Error =>
   reason instanceof Error ? reason : new CancelledError(String(reason));
@@ -140,7 +147,7 @@ async function execAlone(
   {stdin, asRoot = false, watch, pid, takeErrorLine, ...rest}: ExecOptions & Execution,
 ): Promise<Output> {
   const hasInput = stdin !== undefined;
-  const args = execArgs(container, command, {script: scripts.exec, asRoot, hasInput});
+  const args = execArgs(container, command, {script: tellingScript, asRoot, hasInput});
   return runProcess(
     {program: 'docker', args, env: {...english, ...command.env}},
     {...rest, ...(hasInput && {stdin})},
@@ -150,41 +157,6 @@ async function execAlone(
       end: (child) => endExec(container, child, {program: command.program, hasInput, pid}),
     },
   );
-}
-
-/** The engine lost sight of a program: what it did is not known. */
-export class LostProgramError extends UserError {}
-
-const watchSeconds = 20;
-
-interface Watch {
-  readonly signal: AbortSignal;
-  stop(): void;
-}
-
-/**
- * Engines have been seen to miss the end of a program in a container, and `docker exec` then waits for ever. Looks
- * now and then whether the program is still there; the signal is aborted when it is not, twice in a row.
- */
-function watchForLoss({docker, facts}: Container, program: string, pid: () => string | undefined): Watch {
-  const lost = new AbortController();
-  let missed = 0;
-  const look = async () => {
-    const number = pid();
-    if (number === undefined) return;
-    const args = ['exec', '--user=0', facts.id, 'sh', '-c', '[ -e "/proc/$1" ]', 'sh', number];
-    const isGone = await docker.run(args, {cleanup: true}).then(
-      () => false,
-      (error: unknown) => error instanceof CommandError && error.status === 1 && error.stderr === '',
-    );
-    missed = isGone ? missed + 1 : 0;
-    if (missed < 2) return;
-    const name = program.split('/').at(-1);
-    const what = `The Docker engine does not tell how ${name} ended in container ${facts.name}.`;
-    lost.abort(new LostProgramError(what, 'Run the step again; if it stays so, update the Docker engine.'));
-  };
-  const timer = setInterval(look, watchSeconds * 1000);
-  return {signal: lost.signal, stop: () => clearInterval(timer)};
 }
 
 /** How `docker exec` runs a program. */
@@ -236,35 +208,6 @@ function endExec(
   else killNow();
   setTimeout(() => child.kill('SIGKILL'), 4000).unref();
 }
-
-function kill({docker, facts}: Container, program: string, pid: string | undefined): void {
-  if (pid === undefined) return;
-  const args = ['exec', '--user=0', facts.id, 'sh', '-c', scripts.kill, 'sh', pid, program];
-  docker.run(args, {cleanup: true}).catch(() => undefined);
-}
-
-/** Throws why a program could not be run when the container itself is the reason. */
-async function requireRunning({docker, facts}: Container, cause: CommandError): Promise<void> {
-  const {State: state} = await docker.inspect(facts.id);
-  if (state.Running) return;
-  throw new UserError(
-    `Container ${facts.name} ended${state.OOMKilled ? ', because it ran out of memory' : ''} (exit code ${state.ExitCode}).`,
-    `What it wrote last: docker logs --tail 50 ${facts.name}`,
-    {cause},
-  );
-}
-
-/** Tells the line with the process number from what docker itself may print. */
-export const mark = 'pg-basebackup-action process ';
-
-/** Constant scripts: programs and paths reach them as arguments and are never parsed. */
-const scripts = {
-  // The process number comes first, so that the program can be ended from outside.
-  exec: `echo "${mark}$$" >&2; exec "$@"`,
-  // Its number may be another process's by now, and that one a session of the service.
-  kill: `name=$(tr '\\000' '\\n' < "/proc/$1/cmdline" | head -n 1)
-case $name in "$2"|sh|*/sh|env) kill -9 "$1" ;; esac`,
-} as const;
 
 /** A constant script for the container's `sh`, and its arguments. */
 export function shell(script: string, args: readonly string[]): Command {

@@ -1,5 +1,6 @@
 import {setTimeout as sleep} from 'node:timers/promises';
-import {type Container, execArgs, mark} from './exec.js';
+import {type Container, mark} from './container-program.js';
+import {execArgs} from './exec.js';
 import {type Command, CommandError, type Launching} from './host.js';
 import {english, runProcess} from './process.js';
 

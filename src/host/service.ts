@@ -4,9 +4,9 @@ import {availableParallelism, totalmem} from 'node:os';
 import {UserError} from '../errors.js';
 import {warning} from '../log.js';
 import {containerHost} from './container.js';
+import type {ContainerFacts} from './container-program.js';
 import {openShells} from './container-shell.js';
 import {type ContainerState, type Docker, docker} from './docker.js';
-import type {ContainerFacts} from './exec.js';
 import {CommandError, type Host, type Network} from './host.js';
 
 /** A container that runs a PostgreSQL server, such as a service of a GitHub job. */

@@ -2,8 +2,8 @@ import {randomUUID} from 'node:crypto';
 import {PassThrough} from 'node:stream';
 import {setTimeout as sleep} from 'node:timers/promises';
 import {messageOf, UserError} from '../errors.js';
+import type {Container} from './container-program.js';
 import {openShells} from './container-shell.js';
-import type {Container} from './exec.js';
 import {CommandError} from './host.js';
 import {runProcess} from './process.js';
 
