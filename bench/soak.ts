@@ -42,6 +42,8 @@ interface Stage {
 const tallies = new Map<string, Tally>(
   Object.keys(faults).map((name) => [name, {green: 0, red: 0, kept: 0, seconds: 0}]),
 );
+/** Of the backup that stays. */
+const firstFiles = ['first', 'first.json', 'first.proof.json'];
 const violations: string[] = [];
 const counts = {done: 0, verified: 0, restored: 0};
 
@@ -122,7 +124,9 @@ async function takeOne(kind: string, scene: Scene): Promise<void> {
     }
     process.stderr.write(`  ${scene.name}: ${kind}: ${outcome} after ${seconds.toFixed(1)} s\n`);
     rmSync(join(directory, scene.name), {recursive: true, force: true});
-    rmSync(join(directory, `${scene.name}.json`), {force: true});
+    // Its metadata, and the proof that `prove` noted beside it.
+    for (const ending of ['json', 'proof.json'])
+      rmSync(join(directory, `${scene.name}.${ending}`), {force: true});
     await requireNothingLeft(directory);
   } finally {
     fault.end?.();
@@ -191,9 +195,9 @@ async function requireNothingLeft(directory: string): Promise<void> {
     ...listAll(home.temp).map((path) => `RUNNER_TEMP/${path}`),
     ...listAll(temporary).map((path) => `TMPDIR/${path}`),
     ...readdirSync(home.directory).filter((name) => !['backups', 'small'].includes(name)),
-    ...readdirSync(join(home.directory, 'backups')).filter((name) => !['first', 'first.json'].includes(name)),
+    ...readdirSync(join(home.directory, 'backups')).filter((name) => !firstFiles.includes(name)),
     ...(existsSync(directory) ? readdirSync(directory) : []).filter(
-      (name) => !['first', 'first.json', 'filler'].includes(name),
+      (name) => ![...firstFiles, 'filler'].includes(name),
     ),
     ...processesOf(home.root).map(({pid, args}) => `process ${pid}: ${args.join(' ')}`),
     ...(await source.sql(onServer)).split('\n').filter((line) => line !== ''),

@@ -96,6 +96,11 @@ export function openShell({
       reading?.takeOutput(chunk);
       done();
     },
+    // It has ended by itself, and reads nothing more.
+    final(done) {
+      input.end();
+      done();
+    },
   });
   const onErrorLine = (line: string) => reading?.takeErrorLine(line);
   const options = {stdin: input, stdout, onErrorLine};
