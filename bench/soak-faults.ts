@@ -145,7 +145,8 @@ async function fullDisk({home, random}: Scene): Promise<Fault> {
   const mounted = mountDisk(directory, 60);
   const room = Math.ceil(random() * 55e6);
   return {
-    inputs: {directory, compress: 'none'},
+    // Slow enough for the disk to be filled meanwhile.
+    inputs: {directory, compress: 'none', 'max-rate': '20M'},
     async strike(action) {
       await action
         .until(() => action.log().includes('initiating base backup'), 'it begins')
