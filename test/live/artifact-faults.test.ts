@@ -82,7 +82,6 @@ describeWithPostgres('where the artifact service fails', () => {
       ['limited', {at: 'GetSignedArtifactURL', kind: 'rate-limited'}, /\(429\)[\s\S]*in some minutes/],
       ['failing', {at: 'GetSignedArtifactURL', kind: 'failing'}, /\(500\)[\s\S]*githubstatus/],
       ['unreadable', {at: 'download', kind: 'forbidden'}, /after 5 retries[\s\S]*Run the step again/],
-      ['cut', {at: 'download', kind: 'cut'}, /after 5 retries[\s\S]*Run the step again/],
     ];
     await Promise.all(cases.map(async ([name]) => succeeded(await store(name))));
     for (const [name, fault] of cases) service.setFault({...fault, artifact: `${name}.base.tar.zst`});
