@@ -7,8 +7,7 @@ import {type Owner, ownerVariable} from './owner.js';
  * Ends the programs that a dead run has left in a container, and returns their names. A server is shut down politely
  * (`exec` tells why nothing here may die badly that has the container's first process for a parent); a program that had
  * an input has lost it, and ends by itself; what else goes on is killed if it has no children, and a parent that takes
- * no notice: a shell, or one outside of the container. Throws an Error that names
- * those that do not end.
+ * no notice: a shell, or one outside of the container. Throws an Error that names those that do not end.
  */
 export async function endOrphansIn(container: Container, {id}: Owner): Promise<readonly string[]> {
   try {

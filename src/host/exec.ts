@@ -1,4 +1,3 @@
-import {CancelledError} from '../errors.js';
 import {
   type Container,
   kill,
@@ -11,7 +10,7 @@ import {
 import type {ContainerShell} from './container-shell.js';
 import {type Command, CommandError, type Output, type RunOptions} from './host.js';
 import {ownerOf, ownerVariable} from './owner.js';
-import {english, type Process, runProcess} from './process.js';
+import {cancellation, english, type Process, runProcess} from './process.js';
 
 /** How a program runs in a container. */
 export interface ExecOptions extends RunOptions {
@@ -77,7 +76,7 @@ async function execInShell(
   const {stdin, asRoot = false, cleanup = false, onErrorLine, takeErrorLine, watch, pid} = options;
   const signals = cleanup ? [] : [container.signal, ...(options.signal ? [options.signal] : [])];
   const signal = AbortSignal.any([watch.signal, ...signals]);
-  if (signal.aborted) throw reasonOf(signal);
+  if (signal.aborted) throw cancellation(signal);
   const shell = container.shells.get(asRoot);
   const ending = endInShell(container, shell, {program: command.program, signal, watch, pid});
   try {
@@ -94,7 +93,7 @@ async function execInShell(
       },
       ...(onErrorLine && {onErrorLine}),
     });
-    if (signal.aborted) throw reasonOf(signal);
+    if (signal.aborted) throw cancellation(signal);
     if (reply === undefined || (reply.status === undefined && pid() === undefined)) return undefined;
     if (reply.status === 0) return reply;
     throw new CommandError(command.program, reply.status ?? 137, reply.stderr);
@@ -136,9 +135,6 @@ function endInShell(
 
 /** Most characters of an input that goes through the shell's own, which some shells read one by one. */
 const smallInput = 256 * 1024;
-
-const reasonOf = ({reason}: AbortSignal): Error =>
-  reason instanceof Error ? reason : new CancelledError(String(reason));
 
 /** By a `docker exec` of its own. */
 async function execAlone(

@@ -84,7 +84,8 @@ function endProcess(child: ChildProcess, options: RunOptions, launch: Launch): v
   else launch.end(child);
 }
 
-function cancellation(signal: AbortSignal): Error {
+/** What is thrown for a signal that was aborted: its reason. */
+export function cancellation(signal: AbortSignal): Error {
   return signal.reason instanceof Error ? signal.reason : new CancelledError(String(signal.reason));
 }
 
