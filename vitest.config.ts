@@ -1,6 +1,7 @@
 import {defineConfig} from 'vitest/config';
 
 const objectStoreTests = ['test/live/s3*.test.ts'];
+const clusterTemplate = 'test/support/cluster-template-setup.ts';
 
 /**
  * One project per ring: unit needs nothing, scenario needs dist, live needs PostgreSQL's programs, container a Docker
@@ -16,6 +17,7 @@ export default defineConfig({
           name: 'live',
           include: ['test/live/**/*.test.ts'],
           exclude: objectStoreTests,
+          globalSetup: clusterTemplate,
           testTimeout: 300_000,
           hookTimeout: 300_000,
           maxWorkers: 3,
@@ -25,7 +27,7 @@ export default defineConfig({
         test: {
           name: 'live-store',
           include: objectStoreTests,
-          globalSetup: 'test/support/radosgw-setup.ts',
+          globalSetup: [clusterTemplate, 'test/support/radosgw-setup.ts'],
           testTimeout: 300_000,
           hookTimeout: 300_000,
           maxWorkers: 3,

@@ -9,7 +9,7 @@ import {parsePidFile} from './pid-file.js';
 import {askedFileName} from './recovery/fetch-wal.js';
 import {awaitedFile, tellEarlyEnd} from './recovery/recovery-failure.js';
 import type {RecoveryRequest} from './request.js';
-import {cureOf, reasonOf} from './start-cures.js';
+import {cureOf, lastWord, reasonOf} from './start-cures.js';
 import type {Target} from './target.js';
 
 /** A restored server that is about to run or runs. */
@@ -68,7 +68,7 @@ export async function startFailure(server: Server, what: string, cause?: unknown
   await group('Log of the restored server', async () => {
     for (const line of lines) info(line);
   });
-  const last = lines.findLast((line) => /(FATAL|PANIC|ERROR):/.test(line));
+  const last = lastWord(lines);
   // What fetched a file tells more, ahead of that line.
   const isAboutArchive = last?.includes('could not restore file') ?? false;
   const why = reasonOf(lines);

@@ -137,11 +137,23 @@ const aboutConfiguration =
   /LOG: +(.*(?:configuration parameter|for parameter|parameter ".+" requires|syntax error in file|could not open (?:configuration )?(?:file|directory)|could not load).*)/;
 
 /**
+ * The last line of a server's log that says why it does not run. What it told a client that it could not serve yet, or
+ * no longer, tells nothing (backend_startup.c; postmaster.c before PostgreSQL 17).
+ */
+export function lastWord(lines: readonly string[]): string | undefined {
+  return lines.findLast(
+    (line) =>
+      /(FATAL|PANIC|ERROR):|LOG: +shutdown at recovery target/.test(line) &&
+      !/^(?:(?!FATAL:).)*FATAL: +the database system is /.test(line),
+  );
+}
+
+/**
  * Why a server did not start, by its last line that says so; where that only points at what it said before of its
  * configuration, by that too. Undefined when no line says it.
  */
 export function reasonOf(lines: readonly string[]): string | undefined {
-  const last = lines.findLast((line) => /(FATAL|PANIC|ERROR):|LOG: +shutdown at recovery target/.test(line));
+  const last = lastWord(lines);
   const why = last?.replace(/^.*?(FATAL|PANIC|ERROR|LOG): +/, '$1: ');
   if (why === undefined || !/contains errors|could not load/.test(why)) return why;
   const before = lines.flatMap((line) => aboutConfiguration.exec(line)?.[1] ?? []);

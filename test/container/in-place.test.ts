@@ -168,16 +168,15 @@ describeWithEngine('a restore in place', () => {
     await own.sql('create table spaced tablespace space as select n from generate_series(1, 1000) n');
     await backUpService(own, home);
     const before = await checksumOfService(own);
-    const programs = join(home.root, 'slow');
-    mkdirSync(programs);
-    const docker = (await run('sh', ['-c', 'command -v docker'])).trim();
-    const isRemoving = join(home.root, 'removing');
-    writeScript(join(programs, 'docker'), [
-      `case "$*" in *rm*pg-basebackup-action.done*) touch '${isRemoving}'; sleep 2 ;; esac`,
-      `exec '${docker}' "$@"`,
-    ]);
-    const action = startAction(serviceRestoreInputs(own, {'in-place': 'true'}), {workspace: home, programs});
-    await action.until(() => existsSync(isRemoving), 'the old data to be removed');
+    const slow = [
+      '#!/bin/sh',
+      'case "$*" in *pg-basebackup-action.done*) touch /removing; sleep 5 ;; esac',
+      'exec /bin/rm "$@"',
+    ].join('\n');
+    await own.exec(['sh', '-c', 'cat >/usr/local/bin/rm; chmod +x /usr/local/bin/rm'], {stdin: slow});
+    const action = startAction(serviceRestoreInputs(own, {'in-place': 'true'}), {workspace: home});
+    const isRemoving = async () => (await own.files('/removing')).length > 0;
+    await action.until(isRemoving, 'the old data to be removed');
     action.child.kill('SIGINT');
     expect((await action.result).status).toBe(1);
     expect(await checksumOfService(own)).toBe(before);

@@ -37,7 +37,7 @@ describeWithEngine('a container of a test', () => {
     const sleeping = ['sh', '-c', 'sleep "$1" &\nwait', 'sh', '2000'];
     const ended = made.exec(sleeping).catch(() => undefined);
     await expect
-      .poll(async () => (await made.processes()).map(({args}) => args))
+      .poll(async () => (await made.processes()).map(({args}) => args), {timeout: 30_000})
       .toEqual([['sleep', '1000'], sleeping, ['sleep', '2000']]);
     const last = (await made.processes()).at(-1)?.pid;
     await made.exec(['sh', '-c', 'kill "$1"', 'sh', `${last}`]);

@@ -86,10 +86,11 @@ describeWithPostgres('cancelled', () => {
     test('while the restored server is checked leaves no server and no data directory', async () => {
       const home = workspace();
       await backUp(source, home);
-      const action = startAction(restoreInputs({'check-sql': 'select pg_sleep(60) is not null'}), {
+      // What else is asked is a SELECT.
+      const action = startAction(restoreInputs({'check-sql': 'explain analyze select pg_sleep(60)'}), {
         workspace: home,
       });
-      const isAsleep = () => processesOf(home.root).some(({args}) => args.join(' ').includes('SELECT'));
+      const isAsleep = () => processesOf(home.root).some(({args}) => args.join(' ').includes('EXPLAIN'));
       await action.until(isAsleep, 'the check runs');
       expect(processesOf(home.root).some(({args}) => isServer(args))).toBe(true);
       const {summary} = await cancel(action, signal);

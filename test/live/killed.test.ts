@@ -126,10 +126,11 @@ describeWithPostgres('killed by SIGKILL', () => {
   test('a restore is tidied up after, with the server that it had started', async () => {
     const home = workspace();
     await backUp(source, home, {password: 'right'});
-    const action = startAction(restoreInputs({'check-sql': 'select pg_sleep(600) is not null'}), {
+    // What else is asked is a SELECT.
+    const action = startAction(restoreInputs({'check-sql': 'explain analyze select pg_sleep(600)'}), {
       workspace: home,
     });
-    const isAsleep = () => processesOf(home.root).some(({args}) => args.join(' ').includes('SELECT'));
+    const isAsleep = () => processesOf(home.root).some(({args}) => args.join(' ').includes('EXPLAIN'));
     await action.until(isAsleep, 'the check runs');
     await kill(action);
     const orphans = processesOf(home.root).filter(({args}) => isServer(args));

@@ -148,7 +148,7 @@ describeWithPostgres('recovery from archived WAL', () => {
     expect(result.stdout).toContain('recovery is paused');
     expect(await askRestored(result, 'select pg_is_in_recovery(), pg_is_wal_replay_paused()')).toBe('t|t');
     await askRestored(result, 'select pg_wal_replay_resume()');
-    await expect.poll(() => askRestored(result, 'select pg_is_in_recovery()')).toBe('f');
+    await expect.poll(() => askRestored(result, 'select pg_is_in_recovery()'), {timeout: 30_000}).toBe('f');
     await stopRestored(result);
   });
 

@@ -68,7 +68,7 @@ describeWithPostgres('TLS', () => {
     async (sslmode) => {
       await server.sql('alter system set ssl = off; ');
       await server.sql('select pg_reload_conf()');
-      await expect.poll(() => server.sql('show ssl')).toBe('off');
+      await expect.poll(() => server.sql('show ssl'), {timeout: 30_000}).toBe('off');
       const inputs = {sslmode, sslrootcert: authority.certificate};
       for (const told of [await refusal(inputs), await cureOfProgram(inputs)]) {
         expect(told).toContain('The server has no TLS');

@@ -1,23 +1,23 @@
 import {spawnSync} from 'node:child_process';
-import {
-  chmodSync,
-  chownSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import {existsSync, mkdirSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {dirname, join} from 'node:path';
 import {describe, onTestFinished} from 'vitest';
 import {run} from './command.js';
+import {type DataDirectoryOptions, fillDataDirectory, makeRoot} from './data-directory.js';
 import {freePort} from './free-port.js';
+import {
+  asServer,
+  binDirectory,
+  giveToServer,
+  missing,
+  postgresProgram,
+  runAsServer,
+} from './postgres-programs.js';
 import {flipByte} from './workspace.js';
 
 export {freePort} from './free-port.js';
+export {asServer, binDirectory, postgresProgram, runAsServer} from './postgres-programs.js';
 
 /** Where a server listens, and as whom to log in. */
 export interface Connection {
@@ -28,14 +28,9 @@ export interface Connection {
 }
 
 /** How a cluster of a test differs from a plain one. */
-export interface ClusterOptions {
-  readonly initdbArgs?: readonly string[];
+export interface ClusterOptions extends DataDirectoryOptions {
   /** Lines of postgresql.conf. */
   readonly settings?: readonly string[];
-  /** The bootstrap superuser; `postgres` without it. */
-  readonly superuser?: string;
-  /** The superuser's password; with it, TCP connections must give it (scram-sha-256). */
-  readonly password?: string;
 }
 
 /** A PostgreSQL server that runs in a temporary directory. */
@@ -63,27 +58,6 @@ export interface Cluster {
   remove(): Promise<void>;
 }
 
-/** PostgreSQL's programs: PG_BINDIR, or the newest version under /usr/lib/postgresql. */
-export function binDirectory(): string | undefined {
-  const installed = '/usr/lib/postgresql';
-  const versions = existsSync(installed)
-    ? readdirSync(installed)
-        .map(Number)
-        .sort((a, b) => b - a)
-    : [];
-  const candidates = [process.env.PG_BINDIR, ...versions.map((version) => `${installed}/${version}/bin`)];
-  return candidates.find((path) => path !== undefined && existsSync(join(path, 'initdb')));
-}
-
-/** The full path of one of PostgreSQL's programs. */
-export function postgresProgram(name: string): string {
-  const directory = binDirectory();
-  if (directory === undefined) throw new Error(missing);
-  return join(directory, name);
-}
-
-const missing = 'PostgreSQL is not installed: apt-get install postgresql, or set PG_BINDIR.';
-
 /** `describe` for tests that need PostgreSQL: without it they fail in CI, and are skipped loudly elsewhere. */
 export function describeWithPostgres(subject: string, tests: () => void): void {
   if (binDirectory() !== undefined) {
@@ -102,28 +76,17 @@ export async function cluster(options?: ClusterOptions): Promise<Cluster> {
   return made;
 }
 
-/** Makes and starts a cluster for more than one test; the caller removes it. */
+/**
+ * Makes and starts a cluster for more than one test; the caller removes it. Plain ones are copies of one template where
+ * there is one, so that they have the same system identifier; `initdbArgs`, even none, makes one of its own.
+ */
 export async function createCluster(options: ClusterOptions = {}): Promise<Cluster> {
-  const superuser = options.superuser ?? 'postgres';
+  const {superuser = 'postgres', password, settings = []} = options;
   const root = makeRoot();
-  const passwordFile = join(root, 'password');
-  if (options.password !== undefined) writeFileSync(passwordFile, options.password);
-  const password = options.password === undefined ? [] : [`--pwfile=${passwordFile}`];
   try {
-    await runAsServer('initdb', [
-      `--pgdata=${join(root, 'data')}`,
-      `--username=${superuser}`,
-      '--encoding=UTF8',
-      '--locale=C.UTF-8',
-      '--auth=trust',
-      '--no-sync',
-      '--no-instructions',
-      ...password,
-      ...(options.initdbArgs ?? []),
-    ]);
-    rmSync(passwordFile, {force: true});
-    const method = options.password === undefined ? 'trust' : 'scram-sha-256';
-    return await start(root, {superuser, settings: options.settings ?? [], method});
+    await fillDataDirectory(root, options);
+    const method = password === undefined ? 'trust' : 'scram-sha-256';
+    return await start(root, {superuser, settings, method});
   } catch (error) {
     rmSync(root, {recursive: true, force: true});
     throw error;
@@ -187,40 +150,6 @@ const sumOfEachTable = `
   where relkind = 'r' and nspname not in ('pg_catalog', 'information_schema') and nspname not like 'pg_toast%'
   order by nspname, relname \\gexec`;
 
-/** Runs one of PostgreSQL's programs as the account that servers run as: `postgres` when we are root. */
-export function runAsServer(program: string, args: readonly string[]): Promise<string> {
-  const [first, rest] = asServer(postgresProgram(program), args);
-  return run(first, rest, {env: {LC_ALL: 'C.UTF-8'}});
-}
-
-const isRoot = process.getuid?.() === 0;
-
-/** A command line of one of PostgreSQL's programs as the account that servers run as. */
-export function asServer(program: string, args: readonly string[]): [string, readonly string[]] {
-  return isRoot ? ['runuser', ['--user', 'postgres', '--', program, ...args]] : [program, args];
-}
-
-/** Gives a path to the account that servers run as. */
-function giveToServer(path: string): void {
-  if (!isRoot) return;
-  const [, , uid, gid] =
-    readFileSync('/etc/passwd', 'utf8')
-      .match(/^postgres:.*$/m)?.[0]
-      .split(':') ?? [];
-  chownSync(path, Number(uid), Number(gid));
-}
-
-function makeRoot(): string {
-  const root = mkdtempSync(join(tmpdir(), 'cluster-'));
-  chmodSync(root, 0o755);
-  giveToServer(root);
-  for (const name of ['socket', 'tablespaces']) {
-    mkdirSync(join(root, name));
-    giveToServer(join(root, name));
-  }
-  return root;
-}
-
 interface Start {
   readonly superuser: string;
   readonly settings: readonly string[];
@@ -279,6 +208,8 @@ const plainSettings = [
   'autovacuum = off',
   'logging_collector = off',
   "lc_messages = 'C'",
+  // A backup of a test that takes some side by side must not lose its WAL to a checkpoint of another.
+  'wal_keep_size = 256MB',
 ];
 
 function hba(method: string): string {
