@@ -1,7 +1,7 @@
 import {UserError} from '../errors.js';
 import type {ContainerShells} from './container-shell.js';
 import type {Docker} from './docker.js';
-import {CommandError, type Host, type Network} from './host.js';
+import {type Command, CommandError, type Host, type Network} from './host.js';
 
 /** A running container as a place for PostgreSQL's programs. */
 export interface ContainerFacts {
@@ -33,6 +33,14 @@ export const mark = 'pg-basebackup-action process ';
 
 /** A constant script, for a program and its arguments: the process number comes first, so that it can be ended. */
 export const tellingScript = `echo "${mark}$$" >&2; exec "$@"`;
+
+/** The same for a command, whose own shell tells the number where it has one: most run for less time than a shell starts. */
+export function telling({program, args}: Command): Command {
+  const [option, script, ...rest] = args;
+  if (program === 'sh' && option === '-c' && script !== undefined)
+    return {program, args: ['-c', `echo "${mark}$$" >&2\n${script}`, ...rest]};
+  return {program: 'sh', args: ['-c', tellingScript, 'sh', program, ...args]};
+}
 
 /** Its number may be another process's by now, and that one a session of the service. */
 const killScript = `name=$(tr '\\000' '\\n' < "/proc/$1/cmdline" | head -n 1)

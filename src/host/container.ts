@@ -57,8 +57,8 @@ export function containerHost(container: Container): Host {
       const command = shell(scripts.write, [path, executable ? '700' : '600']);
       await execAgain(container, command, {stdin: text});
     },
-    remove: async (path) => {
-      await shAsRoot('rm -rf "$1"', path);
+    remove: async (...paths) => {
+      await shAsRoot('rm -rf "$@"', ...paths);
     },
     freeBytes: async (path) => freeBytes(await sh(scripts.free, path)),
   };

@@ -3,6 +3,7 @@ import {
   kill,
   mark,
   requireRunning,
+  telling,
   tellingScript,
   type Watch,
   watchForLoss,
@@ -80,10 +81,9 @@ async function execInShell(
   const shell = container.shells.get(asRoot);
   const ending = endInShell(container, shell, {program: command.program, signal, watch, pid});
   try {
-    const program = {program: 'sh', args: ['-c', tellingScript, 'sh', command.program, ...command.args]};
     const env = {...(!cleanup && ownerOf(process.env)), ...command.env};
     const reply = await shell.run({
-      command: {...program, env},
+      command: {...telling(command), env},
       ...(stdin !== undefined && {stdin}),
       isLong: !cleanup,
       takeErrorLine: (line) => {

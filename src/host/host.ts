@@ -173,7 +173,7 @@ export interface Host {
   /** Writes a file owned by `user`, mode 0600 (0700 when `executable`). */
   writeText(path: string, text: string, options?: {executable?: boolean}): Promise<void>;
   /** Removes a file or a directory with all that is in it; nothing happens when it is absent. */
-  remove(path: string): Promise<void>;
+  remove(...paths: readonly string[]): Promise<void>;
   /** Bytes that `user` can still write at a path, or at its nearest parent that exists. */
   freeBytes(path: string): Promise<number>;
 }

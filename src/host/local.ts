@@ -115,7 +115,9 @@ function localHost(
       if (executable) await chmod(path, 0o700);
       await give(path);
     },
-    remove: (path) => rm(path, {recursive: true, force: true, maxRetries: 3}),
+    async remove(...paths) {
+      for (const path of paths) await rm(path, {recursive: true, force: true, maxRetries: 3});
+    },
     freeBytes,
   };
   return host;

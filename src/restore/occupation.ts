@@ -57,7 +57,7 @@ export async function removeAbandoned(file: string, host: Host): Promise<void> {
     await endOrphans(owner);
     const ended = await host.endOrphans(owner);
     for (const path of filled) {
-      for (const name of await host.list(path)) await host.remove(`${path}/${name}`);
+      await host.remove(...(await host.list(path)).map((name) => `${path}/${name}`));
     }
     for (const path of made) await host.remove(path);
     const programs = ended.length > 0 ? `ended ${ended.join(', ')}; ` : '';

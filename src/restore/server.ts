@@ -102,8 +102,7 @@ export type Stoppable = Pick<Server, 'host' | 'programs' | 'socketDirectory'> & 
 
 /** Takes away what only a running server needs: its socket, and the secrets for its primary. */
 export async function removeAccess({host, target, socketDirectory}: Stoppable): Promise<void> {
-  await host.remove(socketDirectory);
-  for (const name of placedFiles) await host.remove(`${target.configDirectory}/${name}`);
+  await host.remove(socketDirectory, ...placedFiles.map((name) => `${target.configDirectory}/${name}`));
 }
 
 /** Stops the server if it runs, also after a cancellation: politely first, for its parent may be another server. */

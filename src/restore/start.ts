@@ -65,7 +65,7 @@ async function takeOver(
   {dataDirectory, configDirectory}: Target,
 ): Promise<readonly string[]> {
   await host.makeDirectory(configDirectory);
-  for (const name of ['standby.signal', 'recovery.signal']) await host.remove(`${dataDirectory}/${name}`);
+  await host.remove(`${dataDirectory}/standby.signal`, `${dataDirectory}/recovery.signal`);
   const kept = `${configDirectory}/postgresql.auto.conf.restored`;
   const text = await readOwn(host, `${dataDirectory}/postgresql.auto.conf`);
   await host.writeText(kept, isolate ? withoutConninfo(text) : text);

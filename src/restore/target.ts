@@ -153,7 +153,7 @@ export async function removeTarget(target: Target, host: Host): Promise<void> {
   for (const path of [...target.all.filter((one) => one !== configDirectory), configDirectory]) {
     try {
       if (!target.found.includes(path)) await host.remove(path);
-      else for (const name of await host.list(path)) await host.remove(`${path}/${name}`);
+      else await host.remove(...(await host.list(path)).map((name) => `${path}/${name}`));
     } catch (error) {
       warning(`${path} could not be removed: ${messageOf(error)}`);
     }

@@ -1,12 +1,12 @@
 import {spawnSync} from 'node:child_process';
 import {readdirSync} from 'node:fs';
 import {expect, test} from 'vitest';
+import {backedUpService} from '../support/backed-up.js';
 import {binDirectory, postgresProgram} from '../support/cluster.js';
 import {describeWithEngine} from '../support/container.js';
 import {failure, runAction, succeeded} from '../support/runner.js';
 import {images, service, services} from '../support/service.js';
 import {
-  backedUpService,
   checksumOfRestored,
   checksumOfService,
   fillShop,

@@ -1,12 +1,12 @@
 import {existsSync, mkdirSync, readFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {expect, test} from 'vitest';
+import {backedUpService} from '../support/backed-up.js';
 import {run} from '../support/command.js';
 import {describeWithEngine} from '../support/container.js';
 import {failure, runAction, succeeded} from '../support/runner.js';
 import {images, service} from '../support/service.js';
 import {
-  backedUpService,
   prepareInputs,
   replicator,
   serviceBackupInputs,

@@ -1,11 +1,11 @@
 import {expect, test} from 'vitest';
+import {backedUpService} from '../support/backed-up.js';
 import {waitUntil} from '../support/command.js';
 import {describeWithEngine} from '../support/container.js';
 import {isRunning} from '../support/processes.js';
 import {failure, type RunningAction, runAction, startAction, succeeded} from '../support/runner.js';
 import {images, type Service} from '../support/service.js';
 import {
-  backedUpService,
   checksumOfService,
   largeService,
   serviceRestoreInputs,

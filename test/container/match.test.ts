@@ -1,15 +1,10 @@
 import {readFileSync, rmSync, writeFileSync} from 'node:fs';
 import {expect, test} from 'vitest';
+import {backedUpService} from '../support/backed-up.js';
 import {describeWithEngine, docker} from '../support/container.js';
 import {failure, runAction, succeeded} from '../support/runner.js';
 import {images, service} from '../support/service.js';
-import {
-  backedUpService,
-  backUpService,
-  checksumOfService,
-  serviceRestoreInputs,
-  traces,
-} from '../support/service-steps.js';
+import {backUpService, checksumOfService, serviceRestoreInputs, traces} from '../support/service-steps.js';
 import {backupDirectory} from '../support/steps.js';
 import {type Workspace, workspace} from '../support/workspace.js';
 

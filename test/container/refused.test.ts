@@ -1,16 +1,11 @@
 import {rmSync} from 'node:fs';
 import {join} from 'node:path';
 import {expect, onTestFinished, test} from 'vitest';
+import {backedUpService} from '../support/backed-up.js';
 import {container, describeWithEngine, docker, imageName} from '../support/container.js';
 import {failure, runAction, succeeded} from '../support/runner.js';
 import {images, service} from '../support/service.js';
-import {
-  backedUpService,
-  backUpService,
-  serviceBackupInputs,
-  serviceRestoreInputs,
-  traces,
-} from '../support/service-steps.js';
+import {backUpService, serviceBackupInputs, serviceRestoreInputs, traces} from '../support/service-steps.js';
 import {backupDirectory} from '../support/steps.js';
 import {workspace} from '../support/workspace.js';
 
@@ -27,7 +22,7 @@ describeWithEngine('refused with its reason and cure', () => {
     const own = await service(images['17-trixie']);
     await docker(['stop', own.id]);
     expect(failure(await runAction(serviceBackupInputs(own)))).toMatch(
-      /Container \S+ \(pg-basebackup-action-test:17-trixie\) does not run: it ended with exit code 0\.\n.*docker start/,
+      /Container \S+ \(pg-basebackup-action-test:17-trixie\S*\) does not run: it ended with exit code 0\.\n.*docker start/,
     );
   });
 

@@ -2,8 +2,8 @@ import {spawn} from 'node:child_process';
 import {once} from 'node:events';
 import {readlinkSync} from 'node:fs';
 import {expect, onTestFinished, test} from 'vitest';
-import {psql} from '../support/cluster.js';
 import {container, describeWithEngine, docker, imageName} from '../support/container.js';
+import {psql} from '../support/rows.js';
 import {images, service} from '../support/service.js';
 
 const processNamespace = readlinkSync('/proc/self/ns/pid');

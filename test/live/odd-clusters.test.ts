@@ -4,7 +4,6 @@ import {beforeAll, expect, test} from 'vitest';
 import {
   type Cluster,
   type ClusterOptions,
-  checksumOfAllRows,
   cluster,
   createCluster,
   describeWithPostgres,
@@ -13,6 +12,7 @@ import {
   standbyOf,
 } from '../support/cluster.js';
 import {run} from '../support/command.js';
+import {checksumOfAllRows} from '../support/rows.js';
 import {
   askRestored,
   backUp,

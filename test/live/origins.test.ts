@@ -6,7 +6,6 @@ import {text} from 'node:stream/consumers';
 import {beforeAll, expect, onTestFinished, test} from 'vitest';
 import {
   type Cluster,
-  checksumOfAllRows,
   cluster,
   createCluster,
   describeWithPostgres,
@@ -15,6 +14,7 @@ import {
   standbyOf,
 } from '../support/cluster.js';
 import {run} from '../support/command.js';
+import {checksumOfAllRows} from '../support/rows.js';
 import {failure, runAction, succeeded} from '../support/runner.js';
 import {
   askRestored,

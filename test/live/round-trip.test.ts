@@ -1,13 +1,8 @@
 import {existsSync} from 'node:fs';
 import {beforeAll, describe, expect, test} from 'vitest';
-import {
-  type Cluster,
-  checksumOfAllRows,
-  createCluster,
-  describeWithPostgres,
-  runAsServer,
-} from '../support/cluster.js';
+import {type Cluster, createCluster, describeWithPostgres, runAsServer} from '../support/cluster.js';
 import {processesOf} from '../support/processes.js';
+import {checksumOfAllRows} from '../support/rows.js';
 import {failure, runAction, succeeded} from '../support/runner.js';
 import {
   askRestored,

@@ -17,12 +17,12 @@ import {
   createCluster,
   describeWithPostgres,
   freePort,
-  psql,
   runAsServer,
   standbyOf,
 } from '../support/cluster.js';
 import {waitUntil} from '../support/command.js';
 import {processesOf} from '../support/processes.js';
+import {psql} from '../support/rows.js';
 import {
   type ActionOptions,
   type ActionResult,
@@ -337,7 +337,7 @@ describeWithPostgres('a restored standby', () => {
     test('when the primary has removed the WAL that follows', async () => {
       const busy = await cluster({
         initdbArgs: ['--wal-segsize=1'],
-        settings: ['max_wal_size = 2MB', 'min_wal_size = 2MB'],
+        settings: ['max_wal_size = 2MB', 'min_wal_size = 2MB', 'wal_keep_size = 0'],
       });
       const home = copyOf(sound);
       rmSync(join(home.directory, 'backups'), {recursive: true});

@@ -2,8 +2,9 @@ import {execFileSync} from 'node:child_process';
 import {chmodSync, cpSync, mkdirSync, readdirSync} from 'node:fs';
 import {join} from 'node:path';
 import {lsnPosition} from '../../src/backup-set/manifest.js';
-import {type Ask, type Cluster, createCluster, runAsServer} from './cluster.js';
+import {type Cluster, createCluster, runAsServer} from './cluster.js';
 import {run, waitUntil} from './command.js';
+import type {Ask} from './rows.js';
 import {backUp} from './steps.js';
 import {makeWorkspace, type Workspace} from './workspace.js';
 

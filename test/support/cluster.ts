@@ -14,18 +14,11 @@ import {
   postgresProgram,
   runAsServer,
 } from './postgres-programs.js';
+import {type Connection, psql, rowsOf} from './rows.js';
 import {flipByte} from './workspace.js';
 
 export {freePort} from './free-port.js';
 export {asServer, binDirectory, postgresProgram, runAsServer} from './postgres-programs.js';
-
-/** Where a server listens, and as whom to log in. */
-export interface Connection {
-  /** A host name, or the directory of a Unix socket. */
-  readonly host: string;
-  readonly port: number;
-  readonly user: string;
-}
 
 /** How a cluster of a test differs from a plain one. */
 export interface ClusterOptions extends DataDirectoryOptions {
@@ -116,40 +109,6 @@ export async function standbyOf(primary: Cluster, settings: readonly string[] = 
   return standby;
 }
 
-/** Runs statements in psql and returns the rows, `|` between columns; throws at the first error. */
-export function psql(connection: Connection, statements: string, database = 'postgres'): Promise<string> {
-  const {host, port, user} = connection;
-  return run(
-    postgresProgram('psql'),
-    ['--no-psqlrc', '--quiet', '--tuples-only', '--no-align', '--set=ON_ERROR_STOP=1', '--no-password'],
-    {stdin: statements, env: {PGHOST: host, PGPORT: String(port), PGUSER: user, PGDATABASE: database}},
-  ).then((rows) => rows.trimEnd());
-}
-
-/** Runs statements in a database as a superuser and returns the rows, `|` between columns. */
-export type Ask = (statements: string, database?: string) => Promise<string>;
-
-/** Every row of every table of a cluster in one text that is equal only when the rows are, in any order. */
-export function checksumOfAllRows(connection: Connection): Promise<string> {
-  return checksumOfRows((statements, database) => psql(connection, statements, database));
-}
-
-/** The same of a cluster that is asked in another way. */
-export async function checksumOfRows(ask: Ask): Promise<string> {
-  const databases = await ask('select datname from pg_database where datallowconn order by 1');
-  const sums: string[] = [];
-  for (const database of databases.split('\n')) {
-    sums.push(`${database}:\n${await ask(sumOfEachTable, database)}`);
-  }
-  return sums.join('\n');
-}
-
-const sumOfEachTable = `
-  select format('select %L, count(*), sum(hashtextextended(t::text, 0)::numeric) from %I.%I t', relname, nspname, relname)
-  from pg_class join pg_namespace n on n.oid = relnamespace
-  where relkind = 'r' and nspname not in ('pg_catalog', 'information_schema') and nspname not like 'pg_toast%'
-  order by nspname, relname \\gexec`;
-
 interface Start {
   readonly superuser: string;
   readonly settings: readonly string[];
@@ -178,7 +137,7 @@ async function start(root: string, {superuser, settings, method}: Start): Promis
     throw new Error(`The server of ${root} did not start.\n${readFileSync(logFile, 'utf8')}`, {cause});
   }
   const connection = {host: socketDirectory, port, user: superuser};
-  const sql = (statements: string, database?: string) => psql(connection, statements, database);
+  const sql = (statements: string, database?: string) => rowsOf(connection, statements, database);
   return {
     root,
     dataDirectory,

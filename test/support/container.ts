@@ -12,6 +12,8 @@ export interface ContainerOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** In place of the image's command. */
   readonly command?: readonly string[];
+  /** A tar archive that is unpacked in a directory before the container is started. */
+  readonly content?: {readonly archive: string; readonly directory: string};
 }
 
 /** Who runs a program in a container, and with what. */
@@ -108,7 +110,7 @@ export async function container(image: string, options?: ContainerOptions): Prom
 /** Starts a container for more than one test; the caller removes it. */
 export async function createContainer(
   image: string,
-  {options = [], env = {}, command = []}: ContainerOptions = {},
+  {options = [], env = {}, command = [], content}: ContainerOptions = {},
 ): Promise<Container> {
   leftovers ??= removeLeftovers();
   await leftovers;
@@ -118,6 +120,10 @@ export async function createContainer(
   running.add(id);
   const made = containerOf(id, image);
   try {
+    if (content) {
+      const args = [`${id}:${content.directory}`, content.archive];
+      await run('sh', ['-c', 'docker cp --archive - "$1" <"$2"', 'sh', ...args]);
+    }
     await docker(['start', id]);
   } catch (error) {
     await made.remove();
@@ -141,7 +147,8 @@ function containerOf(id: string, image: string): Container {
       shell = openShell({
         args: ['exec', '--interactive', '--user=postgres', id, ...name],
         env: {},
-        setUp: '',
+        // Ahead of Debian's wrapper, a Perl script that looks for the newest version.
+        setUp: 'PATH=/usr/lib/postgresql/$PG_MAJOR/bin:$PATH',
       });
     }
     const [program = '', ...rest] = args;

@@ -18,7 +18,7 @@ export interface ActionOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** A directory that is searched for programs ahead of all others. */
   readonly programs?: string;
-  /** After that many seconds (default 150) the action is killed and the test fails. */
+  /** After that many seconds (default 240) the action is killed and the test fails. */
   readonly timeoutSeconds?: number;
 }
 
@@ -88,7 +88,7 @@ export function startAction(
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
     written.stderr += text;
   });
-  const result = ended(child, options.timeoutSeconds ?? 150, () => written.stdout + written.stderr).then(
+  const result = ended(child, options.timeoutSeconds ?? 240, () => written.stdout + written.stderr).then(
     (end) => {
       written.hasEnded = true;
       return {...end, ...collect(written.stdout, written.stderr, files), workspace: home};

@@ -1,9 +1,9 @@
 import {setTimeout as sleep} from 'node:timers/promises';
 import {expect} from 'vitest';
-import {checksumOfRows, psql} from './cluster.js';
 import {waitUntil} from './command.js';
+import {checksumOfAllRows, checksumOfRows} from './rows.js';
 import {type ActionResult, runAction, succeeded} from './runner.js';
-import {images, type Service, type ServiceImage, service} from './service.js';
+import {type Service, type ServiceImage, service} from './service.js';
 import type {Inputs} from './steps.js';
 import type {Workspace} from './workspace.js';
 
@@ -62,7 +62,7 @@ export function checksumOfRestored({outputs}: ActionResult): Promise<string> {
     port: Number(outputs.port),
     user: /user='([^']*)'/.exec(outputs['connection-string'] ?? '')?.[1] ?? '',
   };
-  return checksumOfRows((statements, database) => psql(connection, statements, database));
+  return checksumOfAllRows(connection);
 }
 
 /** What a run of the action could leave in a container: files outside of the data directory, and processes. */
@@ -102,17 +102,6 @@ export async function openSession(of: Service): Promise<OpenSession> {
       if (ended !== 't') throw new Error(`The server ended the session: ${reason}`);
     },
   };
-}
-
-/** A service of an image, filled, and its backup in a workspace; the default's is taken by the runner's client. */
-export async function backedUpService(
-  home: Workspace,
-  of: ServiceImage = images['15-bookworm'],
-): Promise<Service> {
-  const source = await service(of);
-  await fillShop(source);
-  await backUpService(source, home);
-  return source;
 }
 
 /** A service with something to copy for seconds, and its backup. */

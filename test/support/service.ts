@@ -1,3 +1,4 @@
+import {dirname} from 'node:path';
 import {Client, DatabaseError} from 'pg';
 import {onTestFinished} from 'vitest';
 import {freePort} from './cluster.js';
@@ -59,6 +60,8 @@ export interface ServiceOptions extends ContainerOptions {
   readonly publish?: 'fixed' | 'ephemeral' | 'none';
   readonly password?: string;
   readonly superuser?: string;
+  /** A tar archive of the volume of another one that has ended. */
+  readonly volume?: string;
 }
 
 /** A service container of a job that runs on the runner itself. */
@@ -88,9 +91,10 @@ export async function service(of: ServiceImage, options?: ServiceOptions): Promi
 
 /** Starts a service for more than one test as GitHub's runner does; the caller removes it. */
 export async function createService(of: ServiceImage, options: ServiceOptions = {}): Promise<Service> {
-  const {superuser = 'postgres', password = 'service password', publish = 'fixed'} = options;
+  const {superuser = 'postgres', password = 'service password', publish = 'fixed', volume} = options;
   const container = await createContainer(imageFor(of, options), {
     ...options,
+    ...(volume !== undefined && {content: {archive: volume, directory: dirname(of.volume)}}),
     options: [...(await publishing(publish)), ...(options.options ?? [])],
     env: {
       POSTGRES_PASSWORD: password,

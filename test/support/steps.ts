@@ -1,7 +1,8 @@
 import {writeFileSync} from 'node:fs';
 import {join} from 'node:path';
-import {type Cluster, type Connection, freePort, postgresProgram, runAsServer} from './cluster.js';
+import {type Cluster, freePort, postgresProgram, runAsServer} from './cluster.js';
 import {run} from './command.js';
+import type {Connection} from './rows.js';
 import {type ActionOptions, type ActionResult, runAction, succeeded} from './runner.js';
 import type {Workspace} from './workspace.js';
 
