@@ -8,13 +8,15 @@ import {createCluster} from '../test/support/cluster.js';
 import {mountDisk} from '../test/support/disk.js';
 import {startObjectStore} from '../test/support/radosgw.js';
 import {credentialsOf, makeBucket} from '../test/support/s3-bucket.js';
+import {createLink} from '../test/support/slow-link.js';
 import {backupInputs, type Inputs, restoreInputs} from '../test/support/steps.js';
 import {makeWorkspace} from '../test/support/workspace.js';
 import {highestPeak, interleave, medianSeconds, type Sample, timeAction} from './measure.js';
 import {fillMixed} from './mixed-data.js';
 
 // What a backup into object storage takes beside the slower of its halves, backup alone and upload alone; and what
-// memory and disk a backup needs that is not compressed, and its restore.
+// memory and disk a backup needs that is not compressed, and its restore. The store is on this machine, and takes the
+// processor from the backup: how much of the time overlaps shows where a link is what is waited for.
 
 const {values: options} = parseArgs({
   options: {
@@ -22,6 +24,8 @@ const {values: options} = parseArgs({
     size: {type: 'string', default: '2000'},
     // How often each thing is measured.
     rounds: {type: 'string', default: '3'},
+    // How fast the line to the store is, as tc(8) writes it (`400mbit`); loopback itself without it.
+    link: {type: 'string'},
   },
 });
 const [rounds, megabytes] = [Number(options.rounds), Number(options.size)];
@@ -37,12 +41,16 @@ const ceph = await startObjectStore();
 const cluster = await createCluster({settings: ['shared_buffers = 256MB', 'max_wal_size = 8GB']});
 try {
   await fillMixed(cluster, megabytes);
+  const endpoint =
+    options.link === undefined
+      ? ceph.origin
+      : (await createLink(Number(new URL(ceph.origin).port), options.link)).origin;
   const bucket = await makeBucket(ceph);
   const env = credentialsOf(ceph);
   Object.assign(process.env, env);
   const place = (): Inputs => ({
     storage: `s3://${bucket.name}/${crypto.randomUUID()}`,
-    's3-endpoint': ceph.origin,
+    's3-endpoint': endpoint,
   });
   const backups = join(home.directory, 'backups');
   const backup = (more: Inputs) => timeAction(backupInputs(cluster, more), {workspace: home, env});
@@ -94,11 +102,12 @@ function report(
 ): void {
   const slower = Math.max(medianSeconds(samples.get(backupAlone)), medianSeconds(samples.get(uploadAlone)));
   const ratio = medianSeconds(samples.get(whole)) / slower;
+  const line = options.link === undefined ? '' : ` A line of ${options.link} to the store.`;
   const rows = [...samples, ...Object.entries(single).map(([name, one]) => [name, [one]] as const)].map(
     ([name, of]) => `| ${name} | ${medianSeconds(of).toFixed(2)} s | ${Math.round(highestPeak(of)) || ''} |`,
   );
   process.stdout.write(
-    `\nA cluster of about ${megabytes} MB; medians of ${rounds}. What is not compressed had a disk of ${diskMebibytes} MiB.\n\n` +
+    `\nA cluster of about ${megabytes} MB; medians of ${rounds}. What is not compressed had a disk of ${diskMebibytes} MiB.${line}\n\n` +
       `| what | time | peak memory of Node, MiB |\n| --- | --- | --- |\n${rows.join('\n')}\n\n` +
       `Into the store beside the slower half: ${ratio.toFixed(2)}x, target at most ${mostRatio}x; memory: at most ${mostMebibytes} MiB.\n`,
   );

@@ -1,18 +1,21 @@
 import {spawnSync} from 'node:child_process';
 import {readdirSync} from 'node:fs';
 import {expect, test} from 'vitest';
+import {ageKey} from '../support/age.js';
 import {backedUpService} from '../support/backed-up.js';
 import {binDirectory, postgresProgram} from '../support/cluster.js';
 import {describeWithEngine} from '../support/container.js';
 import {failure, runAction, succeeded} from '../support/runner.js';
 import {images, service, services} from '../support/service.js';
 import {
+  backUpService,
   checksumOfRestored,
   checksumOfService,
   fillShop,
   prepareInputs,
   serviceBackupInputs,
   serviceRestoreInputs,
+  traces,
 } from '../support/service-steps.js';
 import {backupDirectory} from '../support/steps.js';
 import {workspace} from '../support/workspace.js';
@@ -125,5 +128,29 @@ describeWithEngine('a backup of one container', () => {
     expect(restored.outputs['system-identifier']).toBe(
       await source.sql('select system_identifier from pg_control_system()'),
     );
+  });
+
+  test('that is encrypted is opened on the runner, and only with its key', async () => {
+    const home = workspace();
+    const [key, stranger] = [await ageKey(home.root, 'office'), await ageKey(home.root, 'stranger')];
+    const source = await service(images['15-bookworm']);
+    await fillShop(source);
+    const before = await checksumOfService(source);
+    await backUpService(source, home, {'encrypt-to': key.recipient});
+    const untouched = await traces(source);
+    const restore = (identity: string) =>
+      runAction(serviceRestoreInputs(source, {'decrypt-with': identity, 'keep-running': 'true'}), {
+        workspace: home,
+      });
+    expect(failure(await restore(stranger.identity))).toMatch(/encrypted for other keys/);
+    expect(await traces(source)).toEqual(untouched);
+    const restored = succeeded(await restore(key.identity));
+    expect(await checksumOfRestored(restored)).toBe(before);
+    const seen = await source.exec([
+      'sh',
+      '-c',
+      'grep -rlsF AGE-SECRET-KEY /tmp /var/lib/postgresql || true',
+    ]);
+    expect(seen).toBe('');
   });
 });

@@ -158,11 +158,12 @@ async function answering(container: Container): Promise<void> {
   const address = await container.ip();
   let lookedAt = performance.now();
   const isThere = async () => {
-    if (await isAnswering(container, address)) return true;
-    if (performance.now() - lookedAt < 1000) return false;
+    const answers = await isAnswering(container, address);
+    if (!answers && performance.now() - lookedAt < 1000) return false;
     lookedAt = performance.now();
+    // One that has ended leaves its address to others.
     if (!(await container.inspect()).State.Running) throw new Error('Its container has ended.');
-    return false;
+    return answers;
   };
   try {
     await waitUntil(isThere, {seconds: 60, what: 'the server to answer'});

@@ -45,7 +45,13 @@ interface Parts {
 let parts: Parts | undefined;
 
 /** Makes a link to a port, as fast as tc(8) writes it (`80mbit`), until the end of the test; one at a time. */
-export async function slowLink(port: number, rate: string): Promise<SlowLink> {
+export function slowLink(port: number, rate: string): Promise<SlowLink> {
+  onTestFinished(remove);
+  return createLink(port, rate);
+}
+
+/** Makes a link that lasts until this process ends; one at a time. */
+export async function createLink(port: number, rate: string): Promise<SlowLink> {
   removeLeftovers();
   const directory = mkdtempSync(join(tmpdir(), 'link-'));
   const way = createServer((client) => {
@@ -55,7 +61,6 @@ export async function slowLink(port: number, rate: string): Promise<SlowLink> {
     upstream.on('error', () => client.destroy());
   });
   parts = {directory, way};
-  onTestFinished(remove);
   const socket = join(directory, 'way');
   way.listen(socket);
   await once(way, 'listening');
