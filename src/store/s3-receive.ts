@@ -9,7 +9,7 @@ import {abortStray, removeStored, type S3UploadOptions, told} from './s3-upload.
 import type {Expected, Receiver} from './store.js';
 
 /** Parts of one file on their way at the same time: the backup's archives, and its WAL beside them. */
-const mostAtOnce = 4;
+const mostAtOnce = 3;
 
 /**
  * Stores the files of a backup as objects while they are written; `expected` decides how large their parts are. Throws
