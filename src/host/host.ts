@@ -172,7 +172,7 @@ export interface Host {
   readText(path: string, limitBytes?: number): Promise<string | undefined>;
   /** Writes a file owned by `user`, mode 0600 (0700 when `executable`). */
   writeText(path: string, text: string, options?: {executable?: boolean}): Promise<void>;
-  /** Removes a file or a directory with all that is in it; nothing happens when it is absent. */
+  /** Removes files, and directories with all that is in them; nothing happens for what is absent. */
   remove(...paths: readonly string[]): Promise<void>;
   /** Bytes that `user` can still write at a path, or at its nearest parent that exists. */
   freeBytes(path: string): Promise<number>;

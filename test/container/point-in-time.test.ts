@@ -80,18 +80,19 @@ describeWithEngine('recovery from archived WAL in a container', () => {
         return result.outputs;
       };
       const commitOf = ({xid}: {xid: string}) => `commit of transaction ${xid}, time `;
-      // Each kind of target, now on this side and now on that one; live/point-in-time has all of them.
-      const to = (side: 'after' | 'before', target: Inputs, stop: string) =>
-        comesTo(
-          second[side],
-          {...target, 'recovery-target-inclusive': side === 'after' ? 'true' : 'false'},
-          stop,
+      for (const inclusive of ['true', 'false']) {
+        const [side, state] =
+          inclusive === 'true' ? (['after', second.after] as const) : (['before', second.before] as const);
+        const to = (target: Inputs, stop: string) =>
+          comesTo(state, {...target, 'recovery-target-inclusive': inclusive}, stop);
+        await to({'recovery-target-xid': second.xid}, `stopped ${side} ${commitOf(second)}`);
+        await to({'recovery-target-lsn': second.lsn}, `stopped ${side} WAL location (LSN) "${second.lsn}"`);
+        // At a time, what comes next is what recovery stops before.
+        await to(
+          {'recovery-target-time': second.time},
+          `stopped before ${commitOf(inclusive === 'true' ? third : second)}`,
         );
-      await to('after', {'recovery-target-xid': second.xid}, `stopped after ${commitOf(second)}`);
-      const position = `stopped before WAL location (LSN) "${second.lsn}"`;
-      await to('before', {'recovery-target-lsn': second.lsn}, position);
-      // At a time, what comes next is what recovery stops before.
-      await to('after', {'recovery-target-time': second.time}, `stopped before ${commitOf(third)}`);
+      }
       await comesTo(atBackup, {'recovery-target': 'immediate'}, 'stopped after reaching consistency');
       const paused = await comesTo(
         atPoint,

@@ -116,9 +116,12 @@ export async function createService(of: ServiceImage, options: ServiceOptions = 
   }
 }
 
-/** What differs from the cluster in the image has to be initialised. */
-function imageFor({image, initialised}: ServiceImage, {superuser, password, env}: ServiceOptions): string {
-  const isPlain = [superuser, password, env].every((option) => option === undefined);
+/** What differs from the cluster in the image has to be initialised, or comes into an empty volume. */
+function imageFor(
+  {image, initialised}: ServiceImage,
+  {superuser, password, env, volume}: ServiceOptions,
+): string {
+  const isPlain = [superuser, password, env, volume].every((option) => option === undefined);
   return isPlain ? (initialised ?? image) : image;
 }
 
