@@ -9,13 +9,14 @@ export interface Reading {
   /** Without it every byte that is there stays as it is. */
   readonly settled?: Settled;
   /** Gives the disk space of the first bytes back; called every now and then. */
-  readonly release: (path: string, fromByte: number, lengthBytes: number) => Promise<void>;
+  readonly release: (fromByte: number, lengthBytes: number) => Promise<void>;
   /** Aborted: the reading throws the reason. */
   readonly signal: AbortSignal;
 }
 
-const pieceBytes = 256 * 1024;
-/** A program is started for each release. */
+const pieceBytes = 512 * 1024;
+/** Fresh memory is dear: each page of it has to be had from the system, and makes the garbage collector run. */
+const leastReusedBytes = 64 * 1024;
 const releaseBytes = 8 * 2 ** 20;
 const waitMilliseconds = 10;
 
@@ -27,6 +28,7 @@ export class GrowingFile {
   #takenBytes = 0;
   #settledBytes = 0;
   #releasedBytes = 0;
+  readonly #memory = Buffer.allocUnsafeSlow(pieceBytes);
 
   constructor(path: string, reading: Reading) {
     this.path = path;
@@ -43,7 +45,10 @@ export class GrowingFile {
     this.#isWhole = true;
   }
 
-  /** The bytes, from the first to the last. Pieces are the reader's to keep. */
+  /**
+   * The bytes, from the first to the last. A piece of 64 KiB or more is gone when the next one is asked for; smaller
+   * ones are the reader's to keep.
+   */
   async *read(): AsyncGenerator<Buffer> {
     const {signal} = this.#reading;
     const file = await open(this.path);
@@ -72,8 +77,9 @@ export class GrowingFile {
   async *#take(file: FileHandle, end: number): AsyncGenerator<Buffer> {
     while (this.#takenBytes < end) {
       this.#reading.signal.throwIfAborted();
-      const buffer = Buffer.allocUnsafeSlow(Math.min(pieceBytes, end - this.#takenBytes));
-      const {bytesRead} = await file.read(buffer, 0, buffer.length, this.#takenBytes);
+      const length = Math.min(pieceBytes, end - this.#takenBytes);
+      const buffer = length < leastReusedBytes ? Buffer.allocUnsafeSlow(length) : this.#memory;
+      const {bytesRead} = await file.read(buffer, 0, length, this.#takenBytes);
       if (bytesRead === 0) throw new Error(`${this.path} became shorter while it was read.`);
       yield buffer.subarray(0, bytesRead);
       this.#takenBytes += bytesRead;
@@ -84,7 +90,7 @@ export class GrowingFile {
   async #release(): Promise<void> {
     const lengthBytes = this.#takenBytes - this.#releasedBytes;
     if (lengthBytes === 0) return;
-    await this.#reading.release(this.path, this.#releasedBytes, lengthBytes);
+    await this.#reading.release(this.#releasedBytes, lengthBytes);
     // Of a block that is not over, the file system keeps all; the next release has it.
     this.#releasedBytes += lengthBytes - (lengthBytes % 4096);
   }

@@ -11,11 +11,11 @@ import {majorOf} from '../postgres/version.js';
 import {judgeAttestation} from '../provenance/attest.js';
 import type {Store} from '../store/store.js';
 import {findExposure} from './exposure.js';
+import {holePuncher} from './hole-puncher.js';
 import {judge, managedService} from './judge.js';
 import {chooseParent, type Parent} from './parent.js';
 import {type BackupPlan, planBackup} from './plan.js';
 import type {BackupRequest} from './request.js';
-import {holePuncher} from './stream.js';
 
 /** What a backup works with. */
 export interface BackupSurroundings {

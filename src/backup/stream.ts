@@ -15,16 +15,14 @@ import {explain} from '../postgres/failures.js';
 import type {Receiver, Store, StoredBackup} from '../store/store.js';
 import {describeBackup} from './describe.js';
 import {GrowingFile} from './growing-file.js';
+import {HolePuncher} from './hole-puncher.js';
 import {openFiles} from './open-files.js';
 import type {BackupPlan} from './plan.js';
 import {makePartial, removeAll, requireFiles, requireManifest, runBasebackup} from './take.js';
 import {Valve, type Witness} from './valve.js';
 import {rateWithin, windowBytes} from './window.js';
 
-/** The program that gives the disk space of what was stored back, from util-linux. */
-export const holePuncher = 'fallocate';
-
-const lookEveryMilliseconds = 10;
+const lookEveryMilliseconds = 20;
 
 /** What streaming a backup works with. */
 export interface Streaming {
@@ -53,13 +51,15 @@ export async function streamBackup(
   const startedAt = new Date();
   for (const directory of made) await makeDirectories(dirname(directory));
   const mark = await streaming.claim.mark(partialDirectory);
+  let puncher: HolePuncher | undefined;
   try {
     for (const directory of made) await makePartial(directory);
     await mark.note(made);
-    await requireHoles(streaming.runner, partialDirectory);
+    puncher = new HolePuncher(streaming.runner, partialDirectory);
+    await requireHoles(puncher, partialDirectory);
     const receiver = await receiving.begin({name: request.name, mostBytes, partsDirectory});
     try {
-      const taken = await forwardBackup(plan, {...streaming, receiver});
+      const taken = await forwardBackup(plan, {...streaming, receiver, puncher});
       const metadata = await describeBackup(plan, {...taken, startedAt});
       return {metadata, stored: await receiver.finish(metadata)};
     } catch (error) {
@@ -67,6 +67,7 @@ export async function streamBackup(
       throw error;
     }
   } finally {
+    await puncher?.close();
     await removeAll(made);
     await mark.release();
   }
@@ -74,14 +75,14 @@ export async function streamBackup(
 
 async function forwardBackup(
   plan: BackupPlan,
-  {runner, store, receiver, signal}: Streaming & {receiver: Receiver},
+  {runner, store, receiver, puncher, signal}: Streaming & {receiver: Receiver; puncher: HolePuncher},
 ) {
   const {partialDirectory: directory, request, encryption} = plan;
   const failing = new AbortController();
   const {stallTimeoutSeconds} = request;
   const valve = await Valve.open({directory, windowBytes, stallTimeoutSeconds});
   const forwarder = new Forwarder(directory, {
-    runner,
+    puncher,
     receiver,
     encryption,
     signal: AbortSignal.any([signal, failing.signal]),
@@ -117,7 +118,7 @@ async function forwardBackup(
 
 /** What a forwarder works with. */
 interface Forwarding {
-  readonly runner: Host;
+  readonly puncher: HolePuncher;
   readonly receiver: Receiver;
   readonly encryption: Encryption | undefined;
   /** Aborted: nothing more is stored. */
@@ -178,7 +179,7 @@ class Forwarder {
     const pid = this.#pid;
     // Listed first: what is there and is not open is written to its end.
     const names = (await readdir(this.#directory)).filter((name) => /\.tar(\.\w+)?$/.test(name));
-    const open = pid === undefined ? undefined : await openFiles(pid, this.#realDirectory);
+    const open = pid === undefined ? undefined : openFiles(pid, this.#realDirectory);
     for (const name of names) {
       if (open && !isWal(name)) this.#judge(name, open.has(name));
       if (this.#files.has(name)) continue;
@@ -214,10 +215,10 @@ class Forwarder {
   }
 
   #put(name: string): Promise<BackupFile> {
-    const {runner, signal} = this.#forwarding;
+    const {puncher, signal} = this.#forwarding;
     const file = new GrowingFile(join(this.#directory, name), {
       ...(isWal(name) && {settled: name === 'pg_wal.tar' ? finishedSegments : nothingSettled}),
-      release: (path, offset, length) => punchHole(runner, path, {offset, length}),
+      release: (fromByte, lengthBytes) => puncher.punch({name, fromByte, lengthBytes}),
       signal,
     });
     this.#files.set(name, file);
@@ -242,11 +243,11 @@ const isWal = (name: string) => name.startsWith('pg_wal.tar');
 const nothingSettled = async (_file: unknown, from: number) => from;
 
 /** Throws a UserError when the file system keeps the space of what was stored. */
-async function requireHoles(runner: Host, directory: string): Promise<void> {
+async function requireHoles(puncher: HolePuncher, directory: string): Promise<void> {
   const probe = join(directory, 'probe');
   try {
     await writeFile(probe, Buffer.alloc(8192));
-    await punchHole(runner, probe, {offset: 0, length: 8192});
+    await puncher.punch({name: 'probe', fromByte: 0, lengthBytes: 8192});
   } catch (cause) {
     throw new UserError(
       `The disk of ${directory} cannot give back the space of what is stored while a file grows.`,
@@ -256,15 +257,4 @@ async function requireHoles(runner: Host, directory: string): Promise<void> {
   } finally {
     await rm(probe, {force: true});
   }
-}
-
-async function punchHole(
-  runner: Host,
-  path: string,
-  {offset, length}: {offset: number; length: number},
-): Promise<void> {
-  await runner.run({
-    program: holePuncher,
-    args: ['--punch-hole', `--offset=${offset}`, `--length=${length}`, path],
-  });
 }

@@ -6,7 +6,8 @@ import {parentPort, workerData} from 'node:worker_threads';
 import type {Watched} from './valve.js';
 
 const {program, directory, windowBytes} = workerData as Watched;
-const lookEveryMilliseconds = 4;
+/** Between two looks: the sooner, the less room is left. */
+const [leastMilliseconds, mostMilliseconds] = [4, 16];
 const sleeper = new Int32Array(new SharedArrayBuffer(4));
 
 /** What the archives take up: not their size, of which a part is given back. stat(2): blocks have 512 bytes. */
@@ -30,12 +31,20 @@ function signal(name: NodeJS.Signals): boolean {
   }
 }
 
+/** A program writes 1 GB/s at most: it needs a millisecond for each of these. */
+const bytesPerMillisecond = 1e6;
+
+function restMilliseconds(bytes: number): number {
+  const fillingMilliseconds = (windowBytes - bytes) / bytesPerMillisecond;
+  return Math.min(Math.max(fillingMilliseconds, leastMilliseconds), mostMilliseconds);
+}
+
 let isHeld = false;
 parentPort?.postMessage('ready');
 // Until there is a program.
 Atomics.wait(program, 0, 0);
-for (let goesOn = true; goesOn; Atomics.wait(sleeper, 0, 0, lookEveryMilliseconds)) {
-  const bytes = takenBytes();
+for (let [goesOn, bytes] = [true, 0]; goesOn; Atomics.wait(sleeper, 0, 0, restMilliseconds(bytes))) {
+  bytes = takenBytes();
   if (!isHeld && bytes > windowBytes) {
     goesOn = signal('SIGSTOP');
     isHeld = true;

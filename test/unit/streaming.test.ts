@@ -25,7 +25,7 @@ describe('a file that grows', () => {
 
   async function readAll(file: GrowingFile): Promise<Buffer> {
     const pieces: Buffer[] = [];
-    for await (const piece of file.read()) pieces.push(piece);
+    for await (const piece of file.read()) pieces.push(Buffer.from(piece));
     return Buffer.concat(pieces);
   }
 
@@ -56,7 +56,7 @@ describe('a file that grows', () => {
     appendFileSync(path, content);
     const released: [number, number][] = [];
     const file = new GrowingFile(path, {
-      release: async (_path, from, length) => void released.push([from, from + length]),
+      release: async (from, length) => void released.push([from, from + length]),
       signal: new AbortController().signal,
     });
     file.complete();
