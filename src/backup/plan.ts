@@ -126,17 +126,20 @@ function refuseRemotePaths(
 /** The directory itself is made later; its nearest parent that is there has to take it. */
 async function requireWritable(host: Host, directory: string): Promise<void> {
   let parent = directory;
-  while ((await host.look(parent)) === 'absent') parent = dirname(parent);
-  for (const test of ['-d', '-w', '-x']) {
-    await host.run({program: 'test', args: [test, parent]}).catch((cause: unknown) => {
-      if (!(cause instanceof CommandError)) throw cause;
-      throw new UserError(
-        test === '-d'
-          ? `directory ${directory} cannot be made: ${parent} is not a directory.`
-          : `directory ${directory} cannot be written: ${host.user} may not write in ${parent}.`,
-        'Set directory to a path that the step may write to.',
-      );
-    });
+  let kind = await host.look(parent);
+  while (kind === 'absent') {
+    parent = dirname(parent);
+    kind = await host.look(parent);
+  }
+  const cure = 'Set directory to a path that the step may write to.';
+  if (!kind.endsWith('directory'))
+    throw new UserError(`directory ${directory} cannot be made: ${parent} is not a directory.`, cure);
+  try {
+    await host.run({program: 'sh', args: ['-c', '[ -w "$1" ] && [ -x "$1" ]', 'sh', parent]});
+  } catch (cause) {
+    if (!(cause instanceof CommandError)) throw cause;
+    const message = `directory ${directory} cannot be written: ${host.user} may not write in ${parent}.`;
+    throw new UserError(message, cure);
   }
 }
 
