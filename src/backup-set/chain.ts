@@ -1,5 +1,5 @@
 import {lsnPosition, type Manifest} from './manifest.js';
-import {manifestName} from './manifest-text.js';
+import {manifestName, manifestNameIn} from './manifest-text.js';
 import type {Metadata} from './metadata.js';
 import {shownName} from './tar.js';
 
@@ -12,7 +12,8 @@ export function problemOfLink(child: Metadata, parent: Metadata): string | undef
   if (link === undefined) return undefined;
   if (parent.systemIdentifier !== child.systemIdentifier)
     return `it is of another system: its system identifier is ${parent.systemIdentifier}, and ${child.systemIdentifier} is wanted`;
-  const manifest = parent.files.find(({name}) => name === manifestName);
+  const wanted = manifestNameIn(parent.files.map(({name}) => name));
+  const manifest = parent.files.find(({name}) => name === wanted);
   if (manifest === undefined) return `it has no ${manifestName} of its own, by which it would be known again`;
   if (manifest.sha256 !== link.manifestSha256)
     return `another backup has taken its name: the SHA-256 of its ${manifestName} is ${manifest.sha256}, and ${link.manifestSha256} is wanted`;

@@ -77,6 +77,11 @@ export class HolePuncher {
         }
         done();
       },
+      // It has ended, perhaps by a signal, and reads nothing more.
+      final: (done) => {
+        this.#input.end();
+        done();
+      },
     });
   }
 

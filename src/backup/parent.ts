@@ -1,9 +1,12 @@
-import {mkdtemp, readFile} from 'node:fs/promises';
-import {dirname, join} from 'node:path';
+import {createReadStream} from 'node:fs';
+import {mkdtemp, readFile, rm, writeFile} from 'node:fs/promises';
+import {basename, dirname, join} from 'node:path';
 import {type CatalogEntry, newestFirst} from '../backup-set/catalog.js';
 import {type FullEvery, whyFullIsDue} from '../backup-set/chain.js';
+import {type DecryptionRequest, openDecryption} from '../backup-set/encryption/decryption.js';
+import {isEncrypted} from '../backup-set/encryption/names.js';
 import {lsnPosition, type Manifest, parseManifest} from '../backup-set/manifest.js';
-import {manifestName} from '../backup-set/manifest-text.js';
+import {manifestName, manifestNameIn} from '../backup-set/manifest-text.js';
 import type {Metadata, ParentLink} from '../backup-set/metadata.js';
 import {messageOf, PassingError, UserError} from '../errors.js';
 import type {Finding} from '../finding.js';
@@ -36,6 +39,9 @@ export interface ParentQuestion {
   /** Undefined where nobody could ask: then the server answers when the backup is begun. */
   readonly summaries: WalSummaries | undefined;
   readonly store: Store;
+  /** What an encrypted manifest is opened with. */
+  readonly decryption: DecryptionRequest;
+  readonly runner: Host;
   /** Takes files that outlive no step. */
   readonly scratchDirectory: string;
 }
@@ -104,13 +110,13 @@ async function findParent(question: ParentQuestion): Promise<Parent> {
   const {store, every, server} = question;
   const found = await findNewest(question);
   const {metadata} = found;
-  requireReadable(found.name, metadata);
+  requireReadable(found.name, metadata, question.decryption);
   const ancestors = await followChain(found, store);
   const chain = [...ancestors.map((one) => one.metadata), metadata];
   const due = whyFullIsDue(chain, every, new Date());
   if (due !== undefined) throw fullIsDue(due);
   requireWalSummaries(metadata, question);
-  const {manifestPath, manifest, sha256} = await fetchManifest(found, metadata, question.scratchDirectory);
+  const {manifestPath, manifest, sha256} = await fetchManifest(found, metadata, question);
   requireSameSystem(metadata, manifest, server.systemIdentifier);
   const {name, startLsn} = metadata;
   const {timeline} = manifest.walRanges.find((range) => range.startLsn === manifest.startLsn) ?? manifest;
@@ -141,13 +147,17 @@ function replaced({name}: CatalogEntry): UserError {
   );
 }
 
-function requireReadable(name: string, {encryption, files}: Metadata): void {
-  if (encryption)
+function requireReadable(
+  name: string,
+  {encryption, files}: Metadata,
+  {identities, passphrase}: DecryptionRequest,
+): void {
+  if (encryption && identities === undefined && passphrase === undefined)
     throw new UserError(
-      `${name}, the newest backup of this system, is encrypted, its backup_manifest too, which the server would need.`,
-      'Encrypt and take full backups (leave incremental out), or leave encrypt-to and passphrase out, and have the storage encrypt.',
+      `${name}, the newest backup of this system, is encrypted, its backup_manifest too, which the server needs.`,
+      'Set decrypt-with to the secret key of one of its recipients (decrypt-with: ${{ secrets.AGE_KEY }}), or encrypt with passphrase, or leave incremental out.',
     );
-  if (files.every((file) => file.name !== manifestName))
+  if (manifestNameIn(files.map((file) => file.name)) === undefined)
     throw new UserError(
       `${name}, the newest backup of this system, has no backup_manifest of its own.`,
       'The next one can build on this one.',
@@ -171,12 +181,15 @@ function requireWalSummaries({name, startLsn}: Metadata, {summaries}: ParentQues
 async function fetchManifest(
   found: FoundBackup,
   {files}: Metadata,
-  scratchDirectory: string,
+  question: ParentQuestion,
 ): Promise<{readonly manifestPath: string; readonly manifest: Manifest; readonly sha256: string}> {
-  const file = files.find(({name}) => name === manifestName);
+  const stored = manifestNameIn(files.map(({name}) => name));
+  const file = files.find(({name}) => name === stored);
   if (file === undefined) throw new Error('A backup without a manifest was chosen.');
   try {
-    const manifestPath = await found.fetchFile(file, await mkdtemp(join(scratchDirectory, 'parent-')));
+    const directory = await mkdtemp(join(question.scratchDirectory, 'parent-'));
+    const fetched = await found.fetchFile(file, directory);
+    const manifestPath = isEncrypted(file.name) ? await decrypt(fetched, question) : fetched;
     return {
       manifestPath,
       manifest: parseManifest(await readFile(manifestPath, 'utf8')),
@@ -190,6 +203,15 @@ async function fetchManifest(
       {cause},
     );
   }
+}
+
+/** Decrypts a manifest, in its place: pg_basebackup takes it as a file alone. It tells of files, and holds none. */
+async function decrypt(path: string, {decryption, runner}: ParentQuestion): Promise<string> {
+  const manifestPath = join(dirname(path), manifestName);
+  const {open} = await openDecryption(decryption, runner);
+  await writeFile(manifestPath, open(basename(path), createReadStream(path)), {mode: 0o600});
+  await rm(path);
+  return manifestPath;
 }
 
 function requireSameSystem({name, startLsn}: Metadata, manifest: Manifest, systemIdentifier: string): void {

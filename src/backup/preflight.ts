@@ -106,10 +106,11 @@ async function canPunchHoles(runner: Host): Promise<boolean> {
 
 /** What an incremental backup builds on, or why it is a full one; neither where a full one was asked for. */
 async function findBase(
-  {incremental}: BackupRequest,
+  {incremental, decryption}: BackupRequest,
   {
     server,
     answers: {sql},
+    runner,
     store,
     claim,
   }: BackupSurroundings & {readonly server: ServerFacts; readonly answers: Answers},
@@ -117,7 +118,7 @@ async function findBase(
   if (incremental === undefined) return {};
   const summaries = 'readiness' in sql ? sql.readiness.walSummaries : undefined;
   const scratchDirectory = claim.directory;
-  return chooseParent({every: incremental, server, summaries, store, scratchDirectory});
+  return chooseParent({every: incremental, server, summaries, store, decryption, runner, scratchDirectory});
 }
 
 /** Whether the store takes this backup while it is taken; a plain one has too many files. */

@@ -1,4 +1,5 @@
 import type {FullEvery} from '../backup-set/chain.js';
+import type {DecryptionRequest} from '../backup-set/encryption/decryption.js';
 import type {EncryptionRequest} from '../backup-set/encryption/recipients.js';
 import type {NameKind} from '../backup-set/naming.js';
 import type {KeepRules} from '../backup-set/retention.js';
@@ -38,6 +39,8 @@ export interface BackupRequest {
   readonly attestation?: AttestationRequest;
   /** When a full backup is due among incremental ones; undefined: every backup is a full one. */
   readonly incremental?: FullEvery;
+  /** What the manifest is opened with that an incremental backup builds on. */
+  readonly decryption: DecryptionRequest;
   /** Which older backups are removed after this one; undefined: none. */
   readonly retention?: RetentionRequest;
   readonly dryRun: boolean;

@@ -2,7 +2,7 @@ import {resolve} from 'node:path';
 import type {BackupRequest, Compression} from '../backup/request.js';
 import {defaultBackupName, nameAt, problemOfName} from '../backup-set/naming.js';
 import {readConnection} from './connection.js';
-import {encryptionInputs, readEncryption} from './encryption.js';
+import {encryptionInputs, readEncryption, readParentKeys} from './encryption.js';
 import {incrementalInputs, readIncremental} from './incremental.js';
 import {attestInput, readAttestation} from './provenance.js';
 import {type InputReader, readContainer, readMapping, readSeconds} from './reader.js';
@@ -45,6 +45,7 @@ export function readBackup(reader: InputReader, context: RunContext): BackupRequ
   const incremental = readIncremental(reader);
   const retention = readRetention(reader);
   const encryption = readEncryption(reader);
+  const isIncremental = incremental !== undefined;
   const attestation = readAttestation(reader, context);
   const tablespaceMapping = readMapping(reader, 'tablespace-mapping');
   if (tablespaceMapping.size > 0 && format === 'tar') {
@@ -81,6 +82,7 @@ export function readBackup(reader: InputReader, context: RunContext): BackupRequ
     tablespaceMapping,
     ...(attestation && {attestation}),
     ...(incremental && {incremental}),
+    decryption: readParentKeys(reader, context, {encryption, isIncremental}),
     ...(retention && {retention}),
     dryRun: reader.flag('dry-run', false),
   };

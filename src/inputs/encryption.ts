@@ -8,9 +8,6 @@ import type {RunContext} from './run-context.js';
 /** The inputs of backup mode alone. */
 export const encryptionInputs = ['encrypt-to', 'allow-public-plaintext'] as const;
 
-/** The inputs of restore and verify mode. */
-export const decryptionInputs = ['decrypt-with'] as const;
-
 /** Shorter ones are found by trying them all. */
 const leastCharacters = 10;
 
@@ -40,6 +37,30 @@ export function readDecryption(reader: InputReader, {workspace}: RunContext): De
   return {
     ...(text !== undefined && {identities: readKeys(reader, text, workspace)}),
     ...(passphrase !== undefined && {passphrase}),
+  };
+}
+
+/**
+ * Reads what the manifest is opened with that an incremental backup builds on: the passphrase that it is encrypted
+ * with itself, or a secret key.
+ */
+export function readParentKeys(
+  reader: InputReader,
+  {workspace}: RunContext,
+  {
+    encryption,
+    isIncremental,
+  }: {readonly encryption: EncryptionRequest | undefined; readonly isIncremental: boolean},
+): DecryptionRequest {
+  const text = reader.text('decrypt-with');
+  if (text !== undefined && !isIncremental)
+    reader.reject(
+      'decrypt-with',
+      'in backup mode it opens what an incremental backup builds on: set incremental: true, or leave it out',
+    );
+  return {
+    ...(text !== undefined && {identities: readKeys(reader, text, workspace)}),
+    ...(encryption?.kind === 'passphrase' && {passphrase: encryption.passphrase}),
   };
 }
 

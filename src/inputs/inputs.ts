@@ -38,7 +38,7 @@ const belonging: readonly {readonly modes: readonly Mode[]; readonly inputs: rea
   {modes: ['backup', 'restore'], inputs: ['tablespace-mapping', 'slot']},
   {
     modes: ['backup', 'restore', 'verify'],
-    inputs: ['backup-name', 'report', 'github-token', 'passphrase', ...endpointInputs],
+    inputs: ['backup-name', 'report', 'github-token', 'passphrase', 'decrypt-with', ...endpointInputs],
   },
   {modes: ['backup', 'restore', 'prepare'], inputs: connectionInputs},
 ];

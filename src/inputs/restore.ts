@@ -3,7 +3,7 @@ import {isPattern, latestVerified, problemOfName} from '../backup-set/naming.js'
 import type {Check, RestoreRequest} from '../restore/request.js';
 import {readMajor, readSlot} from './backup.js';
 import {connectionInputs, readConnection} from './connection.js';
-import {decryptionInputs, readDecryption} from './encryption.js';
+import {readDecryption} from './encryption.js';
 import {readRequiredAttestation, requireAttestationInput} from './provenance.js';
 import {type InputReader, readContainer, readMapping, readSeconds} from './reader.js';
 import {readRecovery, recoveryInputs, targetInputNames} from './recovery.js';
@@ -13,7 +13,6 @@ import type {RunContext} from './run-context.js';
 export const restoreInputs = [
   'run-id',
   'repository',
-  ...decryptionInputs,
   'data-directory',
   ...recoveryInputs,
   'standby',

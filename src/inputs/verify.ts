@@ -1,18 +1,12 @@
 import type {VerifyRequest} from '../verify/request.js';
-import {decryptionInputs, readDecryption} from './encryption.js';
+import {readDecryption} from './encryption.js';
 import {readRequiredAttestation, requireAttestationInput} from './provenance.js';
 import {type InputReader, readContainer, readSeconds} from './reader.js';
 import {readWantedName} from './restore.js';
 import type {RunContext} from './run-context.js';
 
 /** The inputs of restore mode that verify mode takes, too. */
-export const verifyInputs = [
-  'run-id',
-  'repository',
-  'max-backup-age',
-  requireAttestationInput,
-  ...decryptionInputs,
-] as const;
+export const verifyInputs = ['run-id', 'repository', 'max-backup-age', requireAttestationInput] as const;
 
 /** Reads the inputs of verify mode. */
 export function readVerify(reader: InputReader, context: RunContext): VerifyRequest {

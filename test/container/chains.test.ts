@@ -2,6 +2,7 @@ import {createHash} from 'node:crypto';
 import {cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {beforeAll, describe, expect, onTestFinished, test} from 'vitest';
+import {ageKey} from '../support/age.js';
 import {waitUntil} from '../support/command.js';
 import {describeWithEngine, docker} from '../support/container.js';
 import {changeManifest} from '../support/manifest.js';
@@ -238,6 +239,46 @@ describeWithEngine('a chain of incremental backups', () => {
         'begins with gap',
       );
     });
+  });
+
+  test.for(['key', 'passphrase'])('of encrypted backups is made and restored with a %s', async (kind) => {
+    const source = await service(images['17-trixie'], {command: ['postgres', '-c', 'summarize_wal=on']});
+    const home = workspace();
+    const {recipient, identity} = await ageKey(home.temp, 'office');
+    const [locks, opens]: Inputs[] =
+      kind === 'key'
+        ? [{'encrypt-to': recipient}, {'decrypt-with': identity}]
+        : [{passphrase: 'korrekt pferd batterie'}, {passphrase: 'korrekt pferd batterie'}];
+    succeeded(await runAction(prepareInputs(source), {workspace: home}));
+    await fillShop(source);
+    const take = async (name: string, more?: Inputs) => {
+      const inputs = serviceBackupInputs(source, {
+        'backup-name': name,
+        incremental: 'true',
+        ...locks,
+        ...more,
+      });
+      return succeeded(await runAction(inputs, {workspace: home}));
+    };
+    await take('full', opens);
+    await live(source, 1);
+    expect((await take('one', opens)).outputs['parent-backup']).toBe('full');
+    expect(readdirSync(join(home.directory, 'backups', 'one'))).toContain('backup_manifest.age');
+    await live(source, 2);
+    expect((await take('two', opens)).outputs['parent-backup']).toBe('one');
+    const before = await checksumOfService(source);
+
+    const named = {'backup-name': 'two', ...opens};
+    const restored = await runAction(serviceRestoreInputs(source, {...named, 'keep-running': 'true'}), {
+      workspace: home,
+    });
+    expect(await checksumOfRestored(succeeded(restored))).toBe(before);
+    succeeded(await runAction({mode: 'verify', storage: 'directory', ...named}, {workspace: home}));
+    if (kind === 'passphrase') return;
+    // Without the key the server cannot be told what has been backed up.
+    const full = await take('three');
+    expect(full.outputs).not.toHaveProperty('parent-backup');
+    expect(full.warnings.join()).toMatch(/two, .* is encrypted[\s\S]*Set decrypt-with/);
   });
 
   test('of artifacts is found across the runs that it was made by, and not without one of them', async () => {

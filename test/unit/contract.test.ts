@@ -111,6 +111,7 @@ describe('an input of the other mode', () => {
     ['verify', 'tablespace-mapping'] as const,
     ['prepare', 'backup-name'] as const,
     ['prepare', 'passphrase'] as const,
+    ['prepare', 'decrypt-with'] as const,
     ['prepare', 'github-token'] as const,
     ['prepare', 'tablespace-mapping'] as const,
     ['prepare', 'slot'] as const,

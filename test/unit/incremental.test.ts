@@ -1,16 +1,19 @@
 import {createHash} from 'node:crypto';
-import {mkdtempSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
+import {mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
 import {tmpdir} from 'node:os';
-import {basename, join} from 'node:path';
+import {basename, dirname, join} from 'node:path';
+import {generateX25519Identity, identityToRecipient} from 'age-encryption';
 import {describe, expect, onTestFinished, test} from 'vitest';
 import {chooseParent, type ParentQuestion, refusesParent} from '../../src/backup/parent.js';
 import {type CatalogEntry, entryOf, factsOf} from '../../src/backup-set/catalog.js';
 import {filesWithoutBase, problemOfLink, whyFullIsDue} from '../../src/backup-set/chain.js';
 import {damaged} from '../../src/backup-set/digest.js';
+import {openEncryption} from '../../src/backup-set/encryption/encryption.js';
 import {parseManifest} from '../../src/backup-set/manifest.js';
 import {formatMetadata, type Metadata, parseMetadata} from '../../src/backup-set/metadata.js';
 import {UserError} from '../../src/errors.js';
 import {CommandError} from '../../src/host/host.js';
+import {runner as runnerOf} from '../../src/host/local.js';
 import {explain} from '../../src/postgres/failures.js';
 import {followChain} from '../../src/store/chain.js';
 import type {FoundBackup, Store} from '../../src/store/store.js';
@@ -18,11 +21,14 @@ import {metadataOf} from '../support/local-backup.js';
 import {manifestText} from '../support/manifest.js';
 
 const system = '7391837482910384756';
-const sha256 = (text: string) => createHash('sha256').update(text).digest('hex');
+const sha256 = (text: string | Buffer) => createHash('sha256').update(text).digest('hex');
 
-/** A stored backup: what its manifest and its metadata say. */
+const runner = runnerOf(new AbortController().signal, tmpdir());
+const [identity, stranger] = [await generateX25519Identity(), await generateX25519Identity()];
+
+/** A stored backup: what its manifest, as it is stored, and its metadata say. */
 interface Stored {
-  readonly manifest: string;
+  readonly manifest: string | Buffer;
   readonly metadata: Metadata;
 }
 
@@ -47,6 +53,21 @@ function stored(name: string, changes: Changes = {}): Stored {
     ...more,
   };
   return {manifest, metadata};
+}
+
+/** The same backup as it is stored when it is encrypted for `identity`. */
+async function sealed({manifest, metadata}: Stored): Promise<Stored> {
+  const recipients = [await identityToRecipient(identity)];
+  const {encrypt} = await openEncryption({kind: 'recipients', recipients}, runner);
+  const whole = async function* () {
+    yield Buffer.from(manifest);
+  };
+  const pieces: Buffer[] = [];
+  for await (const piece of encrypt(whole())) pieces.push(Buffer.from(piece));
+  const bytes = Buffer.concat(pieces);
+  const {files} = metadataOf(metadata.name, {'base.tar.age': metadata.name, 'backup_manifest.age': bytes});
+  const encryption = {format: 'age', recipients: 1, sealed: 'AA=='} as const;
+  return {manifest: bytes, metadata: {...metadata, files, encryption}};
 }
 
 function linkTo({manifest, metadata: {name, startLsn, timeline}}: Stored): NonNullable<Metadata['parent']> {
@@ -108,6 +129,8 @@ describe('what an incremental backup builds on', () => {
       server: {systemIdentifier: system, versionNumber: 170006},
       summaries: {isOn: true, oldestLsn: '0/1000028'},
       store,
+      decryption: {},
+      runner,
       scratchDirectory,
       ...more,
     });
@@ -124,6 +147,26 @@ describe('what an incremental backup builds on', () => {
     expect(readFileSync(manifestPath, 'utf8')).toBe(two.manifest);
     // A role that may not look leaves the answer to the server.
     expect(await choose(storeOf(full), {summaries: undefined})).toHaveProperty('parent');
+  });
+
+  test('is an encrypted one, by its manifest, which is decrypted where pg_basebackup reads it', async () => {
+    const [parent, decryption] = [await sealed(full), {identities: {text: identity}}];
+    const chosen = await choose(storeOf(parent), {decryption});
+    if (!('parent' in chosen)) throw new Error(chosen.finding.observed);
+    const {link, manifestPath} = chosen.parent;
+    expect(link).toEqual(linkTo(parent));
+    expect(readFileSync(manifestPath, 'utf8')).toBe(full.manifest);
+    expect(readdirSync(dirname(manifestPath))).toEqual(['backup_manifest']);
+    const child = stored('one', {parent, startLsn: '0/3000028'});
+    expect(problemOfLink(child.metadata, parent.metadata)).toBeUndefined();
+    expect(problemOfLink(child.metadata, (await sealed(full)).metadata)).toMatch(/has taken its name/);
+  });
+
+  test('is nothing with an encrypted one that the keys do not open', async () => {
+    const decryption = {identities: {text: stranger}};
+    const chosen = await choose(storeOf(await sealed(full)), {decryption});
+    if (!('finding' in chosen)) throw new Error('It was an incremental one.');
+    expect(chosen.finding.observed).toMatch(/manifest of full cannot be used: .*encrypted for other keys/);
   });
 
   const encrypted = {encryption: {format: 'age', recipients: 1, sealed: 'AA=='}} as const;

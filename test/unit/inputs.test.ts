@@ -49,6 +49,7 @@ test('a backup without inputs has every default', () => {
     walMethod: 'stream',
     checkpoint: 'fast',
     compress: 'auto',
+    decryption: {},
     allowPublicPlaintext: false,
     label: 'nightly, run 1, attempt 1',
     writeRecoveryConf: false,
@@ -498,6 +499,13 @@ describe('the inputs of encryption', () => {
     expect(parseRestore({'decrypt-with': 'keys/own'}).decryption).toEqual({
       identities: {path: '/work/keys/own'},
     });
+    const incremental = {storage: 'directory', incremental: 'true'};
+    expect(parseBackup({...incremental, 'decrypt-with': identity}).decryption).toEqual({
+      identities: {text: identity},
+    });
+    expect(parseBackup({...incremental, passphrase: 'long enough by far'}).decryption).toEqual({
+      passphrase: 'long enough by far',
+    });
     expect(parseRestore({passphrase: 'short'}).decryption).toEqual({passphrase: 'short'});
   });
 
@@ -507,7 +515,10 @@ describe('the inputs of encryption', () => {
     [{'encrypt-to': recipient, passphrase: 'long enough by far'}, 'passphrase: it does not go together'],
     [{passphrase: 'geheim'}, 'passphrase: it has fewer than 10 characters'],
     [{passphrase: 'geheim\ngeheim'}, 'passphrase: it must not contain a line break'],
-    [{'decrypt-with': identity}, 'decrypt-with: it belongs to mode: restore or verify'],
+    [
+      {'decrypt-with': identity},
+      'decrypt-with: in backup mode it opens what an incremental backup builds on',
+    ],
     [{mode: 'restore', 'encrypt-to': recipient}, 'encrypt-to: it belongs to mode: backup'],
     [{mode: 'verify', 'decrypt-with': `${identity}x`}, 'decrypt-with: an AGE-SECRET-KEY'],
     [

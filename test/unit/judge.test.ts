@@ -16,6 +16,7 @@ const request: BackupRequest = {
   checkpoint: 'fast',
   compress: 'auto',
   allowPublicPlaintext: false,
+  decryption: {},
   stallTimeoutSeconds: 600,
   label: 'nightly',
   writeRecoveryConf: false,

@@ -14,6 +14,7 @@ function backupRequest(changes: Partial<BackupRequest> = {}): BackupRequest {
     checkpoint: 'fast',
     compress: 'auto',
     allowPublicPlaintext: false,
+    decryption: {},
     stallTimeoutSeconds: 600,
     label: 'nightly, run 1',
     writeRecoveryConf: false,

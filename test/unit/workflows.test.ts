@@ -300,6 +300,7 @@ function problemsOf(given: Record<string, unknown>): string {
     'connection-string': 'port=1',
     'recovery-target-time': '2026-11-22T08:00:00Z',
     checks: 'amcheck',
+    passphrase: '10 or more characters',
   };
   const guess = (name: string) => Object.entries(guesses).find(([one]) => one === name)?.[1] ?? '1';
   const values = new Map(
