@@ -199,7 +199,10 @@ async function fetchManifest(
     if (!(cause instanceof UserError)) throw cause;
     throw new UserError(
       `the manifest of ${found.name} cannot be used: ${cause.message}`,
-      'The next backup builds on this one. Find out what changed that one: mode: verify.',
+      // Of an encrypted one it is the key, rather, that does not fit.
+      isEncrypted(file.name)
+        ? cause.cure
+        : 'The next backup builds on this one. Find out what changed that one: mode: verify.',
       {cause},
     );
   }

@@ -167,6 +167,7 @@ describe('what an incremental backup builds on', () => {
     const chosen = await choose(storeOf(await sealed(full)), {decryption});
     if (!('finding' in chosen)) throw new Error('It was an incremental one.');
     expect(chosen.finding.observed).toMatch(/manifest of full cannot be used: .*encrypted for other keys/);
+    expect(chosen.finding.cure).toMatch(/^Set decrypt-with to the secret key of one of its recipients/);
   });
 
   const encrypted = {encryption: {format: 'age', recipients: 1, sealed: 'AA=='}} as const;
