@@ -1,7 +1,8 @@
 import {execFileSync} from 'node:child_process';
-import {chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
+import {chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync} from 'node:fs';
 import {cpus, tmpdir} from 'node:os';
 import {join} from 'node:path';
+import {setTimeout as sleep} from 'node:timers/promises';
 import {parseArgs} from 'node:util';
 import {asServer, type Cluster, createCluster, freePort, postgresProgram} from '../test/support/cluster.js';
 import {backupInputs, dataDirectory, restoreInputs} from '../test/support/steps.js';
@@ -19,9 +20,10 @@ import {
   timeCommands,
 } from './measure.js';
 import {fillMixed} from './mixed-data.js';
+import {barman, pgBackRest} from './rivals.js';
 
-// The action beside the classic script, bare pg_basebackup, and pgBackRest, in turns on one machine: a Markdown table, and
-// a JSON file. It needs Debian's package pgbackrest.
+// The action beside the classic script, bare pg_basebackup, pgBackRest and Barman, in turns on one machine: a Markdown
+// table, and a JSON file. It needs Debian's packages pgbackrest and barman.
 
 const {values: options} = parseArgs({
   options: {
@@ -35,12 +37,7 @@ const {values: options} = parseArgs({
 const rounds = Number(options.rounds);
 const cores = cpus().length;
 
-const [action, classic, bare, pgbackrest] = [
-  'this action',
-  'classic script',
-  'bare pg_basebackup',
-  'pgBackRest',
-];
+const [action, classic, bare] = ['this action', 'classic script', 'bare pg_basebackup'];
 
 /** A thing that was done in all ways. */
 interface Row {
@@ -55,6 +52,7 @@ interface Row {
 
 const home = makeWorkspace();
 const scratch = mkdtempSync(join(tmpdir(), 'compare-'));
+const rivals = [pgBackRest(join(scratch, 'pgBackRest')), barman(join(scratch, 'Barman'))];
 chmodSync(scratch, 0o755);
 process.once('SIGINT', () => process.exit(130));
 process.once('SIGTERM', () => process.exit(143));
@@ -81,28 +79,32 @@ function serverDirectory(name: string): string {
 
 async function compare(megabytes: number): Promise<readonly Row[]> {
   process.stderr.write(`A cluster of about ${megabytes} MB\n`);
-  const repository = serverDirectory(`repository-${megabytes}`);
-  const config = join(scratch, `pgbackrest-${megabytes}.conf`);
+  for (const {name} of rivals) serverDirectory(name);
+  // What was written to fill the cluster goes to nobody's repository.
+  const isFilled = join(scratch, `filled-${megabytes}`);
+  const archive = rivals.map(({archiveCommand}) => archiveCommand).join(' && ');
   const cluster = await createCluster({
     settings: [
       'shared_buffers = 256MB',
       'max_wal_size = 8GB',
       'archive_mode = on',
-      `archive_command = 'pgbackrest --config=${config} --stanza=bench archive-push %p'`,
+      `archive_command = 'if [ -e ${isFilled} ]; then ${archive}; fi'`,
     ],
   });
   try {
-    writeFileSync(config, configOf(cluster, repository));
-    await backRest(config, 'stanza-create');
     await fillMixed(cluster, megabytes);
-    const backups = await interleave(backupWays(cluster, config), rounds);
+    writeFileSync(isFilled, '');
+    for (const rival of rivals) await rival.setUp(cluster);
+    const backups = await interleave(backupWays(cluster), rounds);
     const stored = new Map([
       [action, sizeOf(join(home.directory, 'backups', 'nightly'))],
       [classic, sizeOf(join(scratch, 'classic'))],
       [bare, sizeOf(join(scratch, 'bare'))],
-      [pgbackrest, sizeOf(join(repository, 'backup'))],
+      ...rivals.map(({name, repository}) => [name, sizeOf(repository)] as const),
     ]);
-    const ways = await restoreWays(config, megabytes);
+    await shipWal(cluster);
+    for (const rival of rivals) await rival.receive();
+    const ways = await restoreWays(megabytes);
     const restores = await interleave(ways, rounds);
     for (const way of ways) await way.stop();
     return [
@@ -114,45 +116,20 @@ async function compare(megabytes: number): Promise<readonly Row[]> {
     ];
   } finally {
     await cluster.remove();
-    for (const name of ['classic', 'bare', `repository-${megabytes}`])
+    for (const name of ['classic', 'bare', ...rivals.map((rival) => rival.name)])
       rmSync(join(scratch, name), {recursive: true, force: true});
     rmSync(join(home.directory, 'backups'), {recursive: true, force: true});
   }
 }
 
-function configOf({dataDirectory: data, connection}: Cluster, repository: string): string {
-  return `[global]
-repo1-path=${repository}
-repo1-retention-full=1
-process-max=${cores}
-compress-type=zst
-compress-level=3
-start-fast=y
-log-level-file=off
-lock-path=${repository}/lock
-spool-path=${repository}/spool
-[bench]
-pg1-path=${data}
-pg1-port=${connection.port}
-pg1-user=${connection.user}
-pg1-socket-path=${socketDirectoryOf(data)}
-`;
+/** Has all WAL that there is archived: a restored server needs what was written during its backup. */
+async function shipWal(cluster: Cluster): Promise<void> {
+  const name = await cluster.sql('select pg_walfile_name(pg_switch_wal())');
+  while ((await cluster.sql(`select last_archived_wal >= '${name}' from pg_stat_archiver`)) !== 't')
+    await sleep(100);
 }
 
-/** The fifth line of postmaster.pid (PostgreSQL, miscadmin.h, LOCK_FILE_LINE_SOCKET_DIR). */
-function socketDirectoryOf(data: string): string {
-  return readFileSync(join(data, 'postmaster.pid'), 'utf8').split('\n')[4] ?? '';
-}
-
-function backRestLine(config: string, ...args: readonly string[]): CommandLine {
-  return asServer('pgbackrest', [`--config=${config}`, '--stanza=bench', ...args]);
-}
-
-function backRest(config: string, ...args: readonly string[]): Promise<void> {
-  return command(...backRestLine(config, ...args));
-}
-
-function backupWays(cluster: Cluster, config: string): readonly Contender[] {
+function backupWays(cluster: Cluster): readonly Contender[] {
   const {port, user} = cluster.connection;
   const base = (name: string, ...more: readonly string[]): Contender => ({
     name: name === 'classic' ? classic : bare,
@@ -191,26 +168,26 @@ function backupWays(cluster: Cluster, config: string): readonly Contender[] {
     },
     base('classic', '-z'),
     base('bare', `--compress=client-zstd:level=2,workers=${cores}`),
-    {
-      name: pgbackrest,
-      prepare: async () => void (await cluster.sql('checkpoint')),
-      run: () => timeCommands(backRestLine(config, 'backup', '--type=full')),
-    },
+    ...rivals.map((rival) => ({
+      name: rival.name,
+      async prepare() {
+        await cluster.sql('checkpoint');
+        await rival.prepare();
+      },
+      run: () => timeCommands(rival.backup),
+    })),
   ];
 }
 
 type Restoring = Contender & {stop(): Promise<void>};
 
 /** Until the server accepts connections; of the action its whole step, which also proves the backup. */
-async function restoreWays(config: string, megabytes: number): Promise<readonly Restoring[]> {
+async function restoreWays(megabytes: number): Promise<readonly Restoring[]> {
   const archive = (name: string) => join(scratch, 'classic', name);
   await command('chmod', ['-R', 'a+rX', join(scratch, 'classic')]);
   const byScript = (directory: string): readonly CommandLine[] => [
     asServer('tar', ['xzf', archive('base.tar.gz'), '-C', directory]),
     asServer('tar', ['xzf', archive('pg_wal.tar.gz'), '-C', join(directory, 'pg_wal')]),
-  ];
-  const byBackRest = (directory: string): readonly CommandLine[] => [
-    backRestLine(config, 'restore', `--pg1-path=${directory}`),
   ];
   return [
     {
@@ -223,7 +200,11 @@ async function restoreWays(config: string, megabytes: number): Promise<readonly 
       stop: async () => undefined,
     },
     await byHand(classic, `script-${megabytes}`, byScript),
-    await byHand(pgbackrest, `backrest-${megabytes}`, byBackRest),
+    ...(await Promise.all(
+      rivals.map(({name, restore}) =>
+        byHand(name, `restored-by-${name}-${megabytes}`, (directory) => [restore(directory)]),
+      ),
+    )),
   ];
 }
 
@@ -275,7 +256,6 @@ function sizeOf(path: string): number {
 }
 
 function print(rows: readonly Row[]): void {
-  const version = execFileSync('pgbackrest', ['version'], {encoding: 'utf8'}).trim();
   const lines = rows.map((row) => {
     const ours = rows.find(
       (one) => one.who === action && one.what === row.what && one.megabytes === row.megabytes,
@@ -285,7 +265,7 @@ function print(rows: readonly Row[]): void {
     return `| ${row.megabytes} MB | ${row.what} | ${row.who} | ${row.seconds.toFixed(2)} s | ${ratio} | ${stored} | ${row.peakMebibytes ?? ''} |`;
   });
   process.stdout.write(
-    `\nMedians of ${rounds}, in turns; ${cores} cores, ${version} (zstd level 3, process-max ${cores}, a local repository).\n\n` +
+    `\nMedians of ${rounds}, in turns; ${cores} cores, ${rivals.map(({described}) => described).join(', ')}.\n\n` +
       `| cluster | | by | time | the action’s time beside it | stored | peak memory of Node, MiB |\n| --- | --- | --- | --- | --- | --- | --- |\n${lines.join('\n')}\n`,
   );
 }

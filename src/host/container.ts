@@ -2,18 +2,8 @@ import {UserError} from '../errors.js';
 import {endOrphansIn} from './container-orphans.js';
 import {type Container, type ContainerFacts, LostProgramError} from './container-program.js';
 import {type ExecOptions, exec, shell} from './exec.js';
-import {
-  type Command,
-  CommandError,
-  type ExtractOptions,
-  type Host,
-  type Outbox,
-  type Output,
-  overLimit,
-  stopTar,
-  tarRecordBytes,
-  tooLong,
-} from './host.js';
+import {extraction} from './extraction.js';
+import {type Command, CommandError, type Host, type Outbox, type Output, tooLong} from './host.js';
 import {launch} from './launch.js';
 import {sendTar} from './send.js';
 import {openSidecar} from './sidecar.js';
@@ -40,7 +30,9 @@ export function containerHost(container: Container): Host {
     findOnPath: async (program) => (await sh(scripts.find, program)).trim() || undefined,
     launch: (command, launching) => launch(container, command, launching),
     endOrphans: (owner) => endOrphansIn(container, owner),
-    extract: (stream, directory, options = {}) => extract(container, {stream, directory, ...options}),
+    async extract(stream, directory, options = {}) {
+      await exec(container, extraction(directory, options), {stdin: stream});
+    },
     async checkReadable(directory) {
       await container.runner.run({program: 'ls', args: [directory]});
     },
@@ -95,43 +87,7 @@ chmod 700 "$1"`,
   read: '[ -e "$1" ] || exit 3; if [ -z "$2" ]; then cat "$1"; else head -c "$2" "$1"; fi',
   write: 'umask 077; cat > "$1" && chmod "$2" "$1"',
   free: 'path=$1; while [ ! -e "$path" ]; do path=$(dirname "$path"); done; df -P -k "$path"',
-  // The status of a pipeline is that of its last part in every sh, and a damaged archive must not pass for a short one.
-  // Only GNU's tar can count by itself.
-  extract: `directory=$1 codec=$2 limit=$3
-unpack() { tar -x -k -o -f - -C "$directory" "$@"; }
-if [ -z "$limit" ]; then
-  measured() { unpack; }
-elif tar --version 2>&1 | grep -q GNU; then
-  measured() { unpack -B --checkpoint=$(((limit + ${tarRecordBytes} - 1) / ${tarRecordBytes} + 1)) --checkpoint-action="$over"; }
-else
-  # busybox's head takes every byte by itself, as slowly as its gzip.
-  if dd if=/dev/null iflag=fullblock 2>/dev/null; then
-    most() { dd bs=65536 count=$((limit / 65536 + 1)) iflag=fullblock 2>/dev/null; }
-  else
-    most() { head -c "$limit"; }
-  fi
-  measured() { { most; [ "$(head -c 1 | wc -c)" -eq 0 ] || echo '${overLimit}' >&2; } | unpack; }
-fi
-over=$4
-failed=$({ { "$codec" -d -c 3>&- || echo "$codec" >&3; } | { measured 3>&- || echo tar >&3; }; } 3>&1)
-[ -z "$failed" ] || { echo "Failed:" $failed >&2; exit 2; }`,
 } as const;
-
-async function extract(
-  container: Container,
-  {
-    stream,
-    directory,
-    codec,
-    limitBytes,
-  }: ExtractOptions & {readonly stream: AsyncIterable<Buffer>; readonly directory: string},
-): Promise<void> {
-  const command: Command =
-    codec === undefined
-      ? {program: 'tar', args: ['-x', '-k', '-o', '-f', '-', '-C', directory]}
-      : shell(scripts.extract, [directory, codec, `${limitBytes ?? ''}`, stopTar]);
-  await exec(container, command, {stdin: stream});
-}
 
 /** Writes a directory as a tar stream, in what GNU's tar and busybox's both know. */
 const tarOf = (directory: string): Command => ({

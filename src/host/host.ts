@@ -78,22 +78,8 @@ export interface Outbox {
 export interface ExtractOptions {
   /** The program that decompresses the stream; without it tar gets the stream as it is. */
   readonly codec?: string;
-  /** Most bytes that may come out of `codec`. Not exact: tar looks at every record of 10240 bytes. */
+  /** Most bytes that may come out of `codec`. Not exact: tar looks at every record of 64 KiB. */
   readonly limitBytes?: number;
-}
-
-/** What tar says when it is stopped at `limitBytes`. */
-export const overLimit = 'pg-basebackup-action: the archive is larger than it may be';
-
-/** What GNU tar does at its checkpoint, by a shell: it ends its parent, which is that tar. */
-export const stopTar = `exec=echo '${overLimit}' >&2; kill $PPID`;
-
-/** Bytes of a record of GNU tar, unless it is told otherwise. */
-export const tarRecordBytes = 10240;
-
-/** Whether an archive was larger than `limitBytes`. */
-export function isOverLimit(error: CommandError): boolean {
-  return error.stderr.includes(overLimit);
 }
 
 /** The refusal of a text file that is longer than any of its kind. */

@@ -16,16 +16,8 @@ import {availableParallelism, totalmem, userInfo} from 'node:os';
 import {delimiter, dirname, join} from 'node:path';
 import {UserError} from '../errors.js';
 import {makeDirectories} from './directories.js';
-import {
-  type Command,
-  CommandError,
-  type ExtractOptions,
-  type Host,
-  type RunOptions,
-  stopTar,
-  tarRecordBytes,
-  tooLong,
-} from './host.js';
+import {extraction} from './extraction.js';
+import {type Command, CommandError, type Host, type RunOptions, tooLong} from './host.js';
 import {type Account, endGroup, runProcess} from './process.js';
 
 /**
@@ -85,7 +77,7 @@ function localHost(
     run,
     findOnPath,
     async extract(stream, directory, options = {}) {
-      await run(untar(directory, options), {stdin: stream});
+      await run(extraction(directory, options), {stdin: stream});
     },
     async checkReadable(directory) {
       await run({program: 'ls', args: [directory]});
@@ -122,27 +114,6 @@ function localHost(
   };
   return host;
 }
-
-/**
- * Owners in an archive mean nothing here; `..` and absolute names are refused by tar itself, and with
- * `--keep-old-files` a second member of the same name. A pipe may give less than a whole record at a time, by which
- * tar would count otherwise.
- */
-function untar(directory: string, {codec, limitBytes}: ExtractOptions): Command {
-  const decompress = codec === undefined ? [] : [`--use-compress-program=${codec}`];
-  const stop =
-    limitBytes === undefined
-      ? []
-      : [`--checkpoint=${checkpoint(limitBytes)}`, `--checkpoint-action=${stopTar}`];
-  const options = ['--no-same-owner', '--keep-old-files', '--read-full-records', ...stop];
-  return {
-    program: 'tar',
-    args: ['--extract', '--file=-', ...decompress, ...options, `--directory=${directory}`],
-  };
-}
-
-/** The first record that lies beyond the limit. */
-const checkpoint = (limitBytes: number) => Math.ceil(limitBytes / tarRecordBytes) + 1;
 
 /** Turns "no such file" into undefined and lets every other error through. */
 function absent(error: NodeJS.ErrnoException): undefined {

@@ -11,10 +11,11 @@ import {majorOf} from '../../postgres/version.js';
 import type {ChainMember} from '../../store/chain.js';
 import {readManifestOf} from '../recovery/recovery-plan.js';
 import {checkSpace, type Target, unpackedBytes} from '../target.js';
-import {smallFileBytes, verifyManifest} from './examine.js';
+import {smallFileBytes} from './examine.js';
 import {type Extraction, extract, inPlace, refuseUnknownMappings} from './extract.js';
 import {fetchBackup} from './fetch.js';
 import type {Unpacking} from './unpack.js';
+import {verifyManifest} from './verify-manifest.js';
 
 /** A member of a chain as it lies unpacked beside the target. */
 interface Staged {
@@ -87,7 +88,7 @@ async function stageMember(
   extraction: Extraction,
   {directory, programs}: {readonly directory: string; readonly programs: Programs},
 ): Promise<Staged> {
-  const {backup, host, request} = extraction;
+  const {backup, host, request, manifest} = extraction;
   const {name} = backup;
   const begin = performance.now();
   const dataDirectory = `${directory}/data`;
@@ -102,7 +103,7 @@ async function stageMember(
   try {
     const directories = await extract({...extraction, request: unmapped, target});
     if (request.checks.includes('manifest'))
-      await verifyManifest(host, programs, {dataDirectory, hasWal: false});
+      await verifyManifest(host, programs, {dataDirectory, hasWal: false, manifest});
     info(`${name}: unpacked in ${((performance.now() - begin) / 1000).toFixed(1)} s`);
     return {name, dataDirectory, directories};
   } catch (cause) {

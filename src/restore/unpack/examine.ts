@@ -8,9 +8,7 @@ import {
 } from '../../backup-set/tablespace-map.js';
 import {segmentSizeOf} from '../../backup-set/wal-segment.js';
 import {UserError} from '../../errors.js';
-import {CommandError, type Host} from '../../host/host.js';
-import {info} from '../../log.js';
-import {type Programs, pathOf} from '../../postgres/programs.js';
+import type {Host} from '../../host/host.js';
 import type {RestoreRequest} from '../request.js';
 
 /** More than any text that we read of a data directory has: a backup of a stranger may be made to fill our memory. */
@@ -94,35 +92,6 @@ export function requireWal({hasWal, label}: Extracted, {recovery, primary}: Rest
     `The backup has no WAL: pg_wal/${label.startSegment} is missing (pg_wal.tar, or WAL inside of base.tar).`,
     'A backup taken with wal-method: none needs wal-directory or restore-command; any other was damaged.',
   );
-}
-
-/** Compares every file with `backup_manifest`, and the WAL by reading it. Throws a UserError with what was found. */
-export async function verifyManifest(
-  host: Host,
-  programs: Programs,
-  {dataDirectory, hasWal}: Pick<Extracted, 'dataDirectory' | 'hasWal'>,
-): Promise<void> {
-  if ((await host.look(`${dataDirectory}/backup_manifest`)) !== 'file') {
-    throw new UserError(
-      'backup_manifest is missing: nothing tells whether the backup is whole.',
-      'Restore another backup, or, to restore this one unproven, leave manifest out of checks (checks: dump).',
-    );
-  }
-  const args = [...(hasWal ? [] : ['--no-parse-wal']), dataDirectory];
-  try {
-    await host.run({program: pathOf(programs, 'pg_verifybackup'), args});
-  } catch (error) {
-    if (!(error instanceof CommandError)) throw error;
-    const lines = error.stderr
-      .trim()
-      .split('\n')
-      .map((line) => line.replace(/^pg_(verifybackup|waldump): (error: )?/, ''));
-    for (const line of lines.slice(0, 20)) info(line);
-    throw damaged(
-      'backup_manifest',
-      `pg_verifybackup found files that differ from it:\n${lines.slice(0, 5).join('\n')}`,
-    );
-  }
 }
 
 /** Makes PostgreSQL link the restored tablespaces when it starts, and never the paths of the source. */

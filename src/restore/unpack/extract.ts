@@ -8,7 +8,8 @@ import {readTablespaceMap, type TablespaceDirectories} from '../../backup-set/ta
 import {tooLarge} from '../../backup-set/tar-end.js';
 import {type ArchiveRole, unpackLimit} from '../../backup-set/unpack-limit.js';
 import {UserError} from '../../errors.js';
-import {CommandError, type Host, isOverLimit} from '../../host/host.js';
+import {isOverLimit} from '../../host/extraction.js';
+import {CommandError, type Host} from '../../host/host.js';
 import type {FetchedBackup} from '../../store/store.js';
 import type {RestoreRequest} from '../request.js';
 import type {Target} from '../target.js';

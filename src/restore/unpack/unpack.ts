@@ -26,17 +26,11 @@ import type {RestoreRequest} from '../request.js';
 import {type Primary, requireSameSystem} from '../standby/primary.js';
 import {checkSpace, type Target} from '../target.js';
 import {combineChain} from './combine.js';
-import {
-  type Extracted,
-  examine,
-  requireWal,
-  rewriteTablespaceMap,
-  smallFileBytes,
-  verifyManifest,
-} from './examine.js';
+import {type Extracted, examine, requireWal, rewriteTablespaceMap, smallFileBytes} from './examine.js';
 import {extract} from './extract.js';
 import {fetchBackup} from './fetch.js';
 import {findForeignFile} from './foreign-files.js';
+import {verifyManifest} from './verify-manifest.js';
 
 /** What unpacking works with. */
 export interface Unpacking {
@@ -121,7 +115,8 @@ async function unpackFrom(backup: FetchedBackup, unpacking: Unpacking): Promise<
   });
   await tell(await surveyChecks(request, host, programs));
   const verified = request.checks.includes('manifest');
-  if (verified) await achieved.check('manifest', () => verifyManifest(host, programs, extracted));
+  if (verified)
+    await achieved.check('manifest', () => verifyManifest(host, programs, {...extracted, manifest}));
   achieved.reach(...levelsOf({backup, manifest, verified}));
   await tell(await judgeControlData(backup, unpacking, programs));
   const archive = await receiveArchive(unpacking);
