@@ -14,7 +14,12 @@ export async function describeFiles(directory: string): Promise<readonly BackupF
   return files;
 }
 
-async function describeFile(directory: string, name: string, buffers: Buffers): Promise<BackupFile> {
+/** Size and SHA-256 of a file in a directory. */
+export async function describeFile(
+  directory: string,
+  name: string,
+  buffers: Buffers = makeBuffers(),
+): Promise<BackupFile> {
   const hash = createHash('sha256');
   let sizeBytes = 0;
   for await (const piece of readPieces(join(directory, name), buffers)) {

@@ -1,5 +1,5 @@
 import {UserError} from '../errors.js';
-import {CommandError, type Host} from '../host/host.js';
+import {CommandError, type Host, shell} from '../host/host.js';
 import {type Client, type Programs, pathOf} from '../postgres/programs.js';
 import type {BackupRequest, Compression} from './request.js';
 
@@ -46,7 +46,7 @@ async function hasZstd(host: Host, programs: Programs): Promise<boolean> {
   try {
     // busybox's grep sees nothing behind a NUL; `-c` reads to the end, so that nobody is left with a broken pipe.
     const script = `tr -d '\\000' < "$1" | grep -c -F ZSTD_compressStream2`;
-    await host.run({program: 'sh', args: ['-c', script, 'sh', pathOf(programs, 'pg_basebackup')]});
+    await host.run(shell(script, [pathOf(programs, 'pg_basebackup')]));
     return true;
   } catch (error) {
     if (error instanceof CommandError && error.status === 1) return false;

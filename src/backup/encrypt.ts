@@ -3,7 +3,7 @@ import {type Encrypting, encryptFiles, encryptOutput} from '../backup-set/encryp
 import type {BackupFile} from '../backup-set/metadata.js';
 import {packCommands} from '../backup-set/pack.js';
 import {UserError} from '../errors.js';
-import type {Host} from '../host/host.js';
+import {CommandError, type Host} from '../host/host.js';
 import {groupedPhase, info} from '../log.js';
 import type {BackupPlan} from './plan.js';
 
@@ -44,7 +44,8 @@ export async function encryptBackup(
 
 function explainFull(error: unknown, directory: string): unknown {
   const code = error instanceof Error && 'code' in error ? error.code : undefined;
-  if (code !== 'ENOSPC' && code !== 'EDQUOT') return error;
+  const told = error instanceof CommandError ? error.stderr : '';
+  if (code !== 'ENOSPC' && code !== 'EDQUOT' && !/no space left|quota exceeded/i.test(told)) return error;
   return new UserError(
     `The disk of ${directory} is full: while a file is encrypted it is there twice.`,
     'Set directory to a larger disk, compress the backup more, or free space in an earlier step.',

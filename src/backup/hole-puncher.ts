@@ -1,5 +1,5 @@
 import {PassThrough, Writable} from 'node:stream';
-import type {Host} from '../host/host.js';
+import {type Host, shell} from '../host/host.js';
 
 /** The program that gives the disk space of what was stored back, from util-linux. */
 export const holePuncher = 'fallocate';
@@ -34,7 +34,7 @@ export class HolePuncher {
 
   /** Works on the files of a directory until it is closed. */
   constructor(runner: Host, directory: string) {
-    const command = {program: 'sh', args: ['-c', script, 'sh', directory]};
+    const command = shell(script, [directory]);
     this.#running = runner
       .run(command, {stdin: this.#input, stdout: this.#replies()})
       .then(() => undefined)

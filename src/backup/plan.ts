@@ -1,7 +1,7 @@
 import {dirname, join} from 'node:path';
 import type {Encryption} from '../backup-set/encryption/encryption.js';
 import {UserError} from '../errors.js';
-import {type Command, CommandError, type Host} from '../host/host.js';
+import {type Command, CommandError, type Host, shell} from '../host/host.js';
 import {info} from '../log.js';
 import type {ServerFacts} from '../postgres/facts.js';
 import type {Client} from '../postgres/programs.js';
@@ -135,7 +135,7 @@ async function requireWritable(host: Host, directory: string): Promise<void> {
   if (!kind.endsWith('directory'))
     throw new UserError(`directory ${directory} cannot be made: ${parent} is not a directory.`, cure);
   try {
-    await host.run({program: 'sh', args: ['-c', '[ -w "$1" ] && [ -x "$1" ]', 'sh', parent]});
+    await host.run(shell('[ -w "$1" ] && [ -x "$1" ]', [parent]));
   } catch (cause) {
     if (!(cause instanceof CommandError)) throw cause;
     const message = `directory ${directory} cannot be written: ${host.user} may not write in ${parent}.`;

@@ -1,6 +1,6 @@
 import type {Container} from './container-program.js';
-import {exec, shell} from './exec.js';
-import {CommandError} from './host.js';
+import {exec} from './exec.js';
+import {CommandError, shell} from './host.js';
 import {type Owner, ownerVariable} from './owner.js';
 
 /**

@@ -1,9 +1,9 @@
 import {UserError} from '../errors.js';
 import {endOrphansIn} from './container-orphans.js';
 import {type Container, type ContainerFacts, LostProgramError} from './container-program.js';
-import {type ExecOptions, exec, shell} from './exec.js';
+import {type ExecOptions, exec} from './exec.js';
 import {extraction} from './extraction.js';
-import {type Command, CommandError, type Host, type Outbox, type Output, tooLong} from './host.js';
+import {type Command, CommandError, type Host, type Outbox, type Output, shell, tooLong} from './host.js';
 import {launch} from './launch.js';
 import {sendTar} from './send.js';
 import {openSidecar} from './sidecar.js';

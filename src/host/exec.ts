@@ -204,8 +204,3 @@ function endExec(
   else killNow();
   setTimeout(() => child.kill('SIGKILL'), 4000).unref();
 }
-
-/** A constant script for the container's `sh`, and its arguments. */
-export function shell(script: string, args: readonly string[]): Command {
-  return {program: 'sh', args: ['-c', script, 'sh', ...args]};
-}

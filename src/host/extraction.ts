@@ -1,5 +1,4 @@
-import {shell} from './exec.js';
-import type {Command, CommandError, ExtractOptions} from './host.js';
+import {type Command, type CommandError, type ExtractOptions, shell} from './host.js';
 
 /** What tar says when it is stopped at `limitBytes`. */
 const overLimit = 'pg-basebackup-action: the archive is larger than it may be';

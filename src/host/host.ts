@@ -10,6 +10,11 @@ export interface Command {
   readonly env?: Readonly<Record<string, string>>;
 }
 
+/** A constant script for a host's `sh`, and its arguments. */
+export function shell(script: string, args: readonly string[]): Command {
+  return {program: 'sh', args: ['-c', script, 'sh', ...args]};
+}
+
 /** What goes into a running program and where its output goes. */
 export interface RunOptions {
   /**

@@ -17,7 +17,7 @@ import {delimiter, dirname, join} from 'node:path';
 import {UserError} from '../errors.js';
 import {makeDirectories} from './directories.js';
 import {extraction} from './extraction.js';
-import {type Command, CommandError, type Host, type RunOptions, tooLong} from './host.js';
+import {type Command, CommandError, type Host, type RunOptions, shell, tooLong} from './host.js';
 import {type Account, endGroup, runProcess} from './process.js';
 
 /**
@@ -36,11 +36,11 @@ export function runner(signal: AbortSignal, scratchDirectory: string): Host {
 export async function serverRunner(signal: AbortSignal, scratchDirectory: string): Promise<Host> {
   const asRunner = runner(signal, scratchDirectory);
   if (userInfo().uid !== 0) return asRunner;
-  const id = async (option: string) =>
-    Number((await asRunner.run({program: 'id', args: [option, 'postgres']})).stdout);
   try {
-    const account = {name: 'postgres', uid: await id('--user'), gid: await id('--group')};
-    return localHost(account, {signal, scratchDirectory});
+    const {stdout} = await asRunner.run(shell('id -u "$1" && id -g "$1"', ['postgres']));
+    const [uid, gid] = stdout.split('\n').map(Number);
+    if (!uid || !gid) throw new Error(`id tells of the account postgres: ${stdout}`);
+    return localHost({name: 'postgres', uid, gid}, {signal, scratchDirectory});
   } catch (cause) {
     if (!(cause instanceof CommandError)) throw cause;
     throw new UserError(

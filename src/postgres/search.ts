@@ -1,5 +1,5 @@
 import {dirname} from 'node:path';
-import {CommandError, type Host} from '../host/host.js';
+import {type Host, shell} from '../host/host.js';
 import {majorInVersionText} from './version.js';
 
 /** A directory of PostgreSQL's programs of one version. */
@@ -43,39 +43,34 @@ export const places: readonly string[] = [
   '/Applications/Postgres.app/Contents/Versions/*/bin',
 ];
 
-/** Writes each directory, the first argument ahead of the places, in which all programs of the other arguments are. */
+/**
+ * Writes each directory, the first argument ahead of the places, in which all programs of the other arguments are, with
+ * what the first of them prints for its version. One that cannot even tell it, such as one that lacks a library, is none.
+ */
 const select = `first=$1
 shift
 for directory in "$first" ${places.join(' ')}; do
   for program; do [ -x "$directory/$program" ] || continue 2; done
-  printf '%s\\n' "$directory"
-done`;
+  version=$("$directory/$1" --version </dev/null 2>/dev/null) && printf '%s\\t%s\\n' "$directory" "$version"
+done
+:`;
 
 /** Finds every directory of a host that has all of the programs: that on PATH first, then those of packages. */
 export async function listPrograms(
   host: Host,
   programs: readonly [string, ...string[]],
 ): Promise<readonly Programs[]> {
-  const [program] = programs;
-  const onPath = await host.findOnPath(program);
+  const onPath = await host.findOnPath(programs[0]);
   // Links are resolved by the host: Debian's /usr/bin/pg_basebackup is one to a wrapper with rules of its own.
   const first = onPath === undefined ? '/nonexistent' : dirname(onPath);
-  const {stdout} = await host.run({program: 'sh', args: ['-c', select, 'sh', first, ...programs]});
-  const directories = [...new Set(stdout.split('\n').filter(Boolean))];
-  const probes = await Promise.all(directories.map((directory) => probe(host, directory, program)));
-  return probes.filter((found) => found !== undefined);
-}
-
-/** A program that cannot even tell its version, such as one that lacks a library, is none. */
-async function probe(host: Host, directory: string, program: string): Promise<Programs | undefined> {
-  try {
-    const {stdout} = await host.run({program: `${directory}/${program}`, args: ['--version']});
-    const major = majorInVersionText(stdout);
-    return major === undefined ? undefined : {directory, major, version: stdout.trim()};
-  } catch (error) {
-    if (error instanceof CommandError) return undefined;
-    throw error;
+  const {stdout} = await host.run(shell(select, [first, ...programs]));
+  const found = new Map<string, Programs>();
+  for (const line of stdout.split('\n')) {
+    const [directory = '', version = ''] = line.split('\t');
+    const major = majorInVersionText(version);
+    if (major !== undefined && !found.has(directory)) found.set(directory, {directory, major, version});
   }
+  return [...found.values()];
 }
 
 /**

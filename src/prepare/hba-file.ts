@@ -1,5 +1,5 @@
 import {messageOf, UserError} from '../errors.js';
-import {CommandError, type Host} from '../host/host.js';
+import {CommandError, type Host, shell} from '../host/host.js';
 import {warning} from '../log.js';
 import type {Administrator} from './administrator.js';
 
@@ -97,7 +97,7 @@ async function write(host: Host, path: string, text: string, cure: string): Prom
  * Into the file that is there, which keeps its owner and mode, and which may be a mount or behind a link. It is
  * emptied only when all of the text has found room beside it.
  */
-const writing = (path: string) => ({program: 'sh', args: ['-c', writeWhole, 'sh', path]});
+const writing = (path: string) => shell(writeWhole, [path]);
 
 const writeWhole = `new=$(mktemp "$(dirname "$1")/pg_hba.conf.XXXXXX" 2>/dev/null || mktemp) || exit 1
 trap 'rm -f "$new"' EXIT

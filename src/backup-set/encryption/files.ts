@@ -3,7 +3,7 @@ import {open, readdir, rm} from 'node:fs/promises';
 import {join} from 'node:path';
 import {PassThrough} from 'node:stream';
 import type {Command, Host} from '../../host/host.js';
-import {readPieces} from '../digest.js';
+import {describeFile, readPieces} from '../digest.js';
 import type {BackupFile} from '../metadata.js';
 import type {Encryption} from './encryption.js';
 import {encryptedName} from './names.js';
@@ -26,19 +26,33 @@ export async function encryptFiles(
   const files: BackupFile[] = [];
   for (const name of (await readdir(directory)).sort()) {
     const path = join(directory, name);
-    files.push(await writeEncrypted(readPieces(path), {...encrypting, directory, name}));
+    files.push(await encryptFile(path, {...encrypting, directory, name}));
     await rm(path);
   }
   return files;
 }
 
+type Target = Encrypting & {readonly directory: string; readonly name: string};
+
+async function encryptFile(path: string, target: Target): Promise<BackupFile> {
+  const {encryption, signal, directory} = target;
+  if (!encryption.encryptFile) return writeEncrypted(readPieces(path), target);
+  const name = encryptedName(target.name);
+  await encryption.encryptFile(path, join(directory, name));
+  const file = await open(join(directory, name));
+  try {
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  signal.throwIfAborted();
+  return describeFile(directory, name);
+}
+
 /** Encrypts what a program writes into a file of `directory`, without a plain one. */
 export async function encryptOutput(
   command: Command,
-  {
-    runner,
-    ...target
-  }: Encrypting & {readonly runner: Host; readonly directory: string; readonly name: string},
+  {runner, ...target}: Target & {readonly runner: Host},
 ): Promise<BackupFile> {
   const output = new PassThrough({highWaterMark: 1 << 20});
   const running = runner.run(command, {stdout: output}).catch((error: Error) => void output.destroy(error));
@@ -52,7 +66,7 @@ export async function encryptOutput(
 
 async function writeEncrypted(
   bytes: AsyncIterable<Buffer>,
-  {encryption, signal, directory, name}: Encrypting & {readonly directory: string; readonly name: string},
+  {encryption, signal, directory, name}: Target,
 ): Promise<BackupFile> {
   const target = encryptedName(name);
   const hash = createHash('sha256');

@@ -1,5 +1,5 @@
 import {messageOf, UserError} from '../../errors.js';
-import {CommandError} from '../../host/host.js';
+import {CommandError, shell} from '../../host/host.js';
 import type {Owner} from '../../host/owner.js';
 import {type Reachable, reachableNow, type ServiceContainer, stagingName} from '../../host/service.js';
 import {info, warning} from '../../log.js';
@@ -187,10 +187,7 @@ async function carryConfiguration({host, target}: Server, {service, request}: Re
     );
   }
   const overwrite = request.isolate ? 'yes' : 'no';
-  await host.run({
-    program: 'sh',
-    args: ['-c', carry, 'sh', service.dataDirectory, dataDirectory, overwrite],
-  });
+  await host.run(shell(carry, [service.dataDirectory, dataDirectory, overwrite]));
   if (request.postgresqlConf.length === 0) return;
   const text = [(await host.readText(automatic)) ?? '', ...request.postgresqlConf, ''].join('\n');
   await host.writeText(automatic, text);

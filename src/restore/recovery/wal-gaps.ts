@@ -15,7 +15,7 @@ import {
   segmentNumber,
 } from '../../backup-set/wal-segment.js';
 import {UserError} from '../../errors.js';
-import {CommandError, type Host} from '../../host/host.js';
+import {CommandError, type Host, shell} from '../../host/host.js';
 import type {RecoveryRequest} from '../request.js';
 import {type BackupReach, describeEnd, describeTarget} from './recovery-target.js';
 import {
@@ -251,7 +251,7 @@ async function requirePrograms(needed: readonly ArchivedFile[], host: Host): Pro
 /** Asked of a shell, as the script fetch-wal is one: busybox's has programs of its own, which are on no path. */
 async function knows(host: Host, program: string): Promise<boolean> {
   try {
-    await host.run({program: 'sh', args: ['-c', 'command -v "$1"', 'sh', program]});
+    await host.run(shell('command -v "$1"', [program]));
     return true;
   } catch (error) {
     if (!(error instanceof CommandError)) throw error;
