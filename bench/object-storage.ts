@@ -71,8 +71,7 @@ try {
     await clean();
     const disk = mountDisk(backups, diskMebibytes);
     const plain = place();
-    const taken = await backup({...plain, compress: 'none'});
-    disk.remove();
+    const taken = await backup({...plain, compress: 'none'}).finally(() => disk.remove());
     for (const end of ['', '_config', '_tablespaces'])
       rmSync(dataDirectory(home) + end, {recursive: true, force: true});
     const restored = await timeAction(restoreInputs(plain), {workspace: home, env});
