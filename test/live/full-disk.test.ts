@@ -1,6 +1,7 @@
 import {copyFileSync, existsSync, mkdirSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {beforeAll, describe, expect, test} from 'vitest';
+import {ageKey, pathWithoutAge} from '../support/age.js';
 import {type Cluster, createCluster, describeWithPostgres} from '../support/cluster.js';
 import {canMount, disk} from '../support/disk.js';
 import {processesOf} from '../support/processes.js';
@@ -54,6 +55,29 @@ describe.runIf(canMount)('a disk', () => {
         small.fill(12e6);
         const message = failure(await action.result);
         expect(message).toMatch(/No space left on device[\s\S]*Free space on the runner/);
+        expect(listAll(small.directory)).toEqual(['filler']);
+        await expectNothingLeft(home);
+      },
+    );
+
+    test.each(['the program age', 'Node.js'])(
+      'that is full while %s encrypts fails the backup, and no part stays',
+      async (by) => {
+        const home = workspace();
+        const small = disk(join(home.directory, 'backups'), 160);
+        const env = by === 'Node.js' ? {PATH: pathWithoutAge(join(home.root, 'programs'))} : {};
+        const {recipient} = await ageKey(home.root, 'nightly');
+        const asked = inputs({'encrypt-to': recipient, 'max-rate': '16M'});
+        const action = startAction(asked, {workspace: home, env});
+        const archive = join(small.directory, 'nightly.partial', 'base.tar');
+        await action.until(() => existsSync(archive), 'files are copied');
+        // Room for the backup, and not for its largest file once more.
+        small.fill(80e6);
+        const result = await action.result;
+        expect(result.stdout).toContain('::group::Encrypt');
+        expect(failure(result)).toMatch(
+          /disk of .* is full: while a file is encrypted it is there twice[\s\S]*larger disk/,
+        );
         expect(listAll(small.directory)).toEqual(['filler']);
         await expectNothingLeft(home);
       },
