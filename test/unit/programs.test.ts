@@ -1,11 +1,15 @@
-import {describe, expect, test} from 'vitest';
+import {mkdtempSync, realpathSync, rmSync, writeFileSync} from 'node:fs';
+import {tmpdir} from 'node:os';
+import {join} from 'node:path';
+import {describe, expect, onTestFinished, test, vi} from 'vitest';
+import {runner} from '../../src/host/local.js';
 import {parseRequest} from '../../src/inputs/inputs.js';
 import {requireSystem} from '../../src/inputs/operating-system.js';
 import {readRunContext} from '../../src/inputs/run-context.js';
 import {parseCandidate} from '../../src/postgres/apt.js';
 import {aptFailure} from '../../src/postgres/apt-failures.js';
 import {packageOf} from '../../src/postgres/install.js';
-import {chooseClient, type Programs} from '../../src/postgres/search.js';
+import {chooseClient, listPrograms, type Programs} from '../../src/postgres/search.js';
 
 describe('the client for a server', () => {
   const of = (...majors: readonly number[]): readonly Programs[] =>
@@ -29,6 +33,37 @@ describe('the client for a server', () => {
 
   test('is the first of several of the same version: the one on PATH', () => {
     expect(chooseClient(of(17, 16, 16), 16, 'auto')?.directory).toBe('/1');
+  });
+});
+
+describe('the programs on PATH', () => {
+  const listed = async (script: string) => {
+    const directory = realpathSync(mkdtempSync(join(tmpdir(), 'programs-')));
+    onTestFinished(() => rmSync(directory, {recursive: true}));
+    for (const name of ['pg_basebackup', 'psql'])
+      writeFileSync(join(directory, name), `#!/bin/sh\n${script}`, {mode: 0o755});
+    vi.stubEnv('PATH', `${directory}:${process.env.PATH}`);
+    onTestFinished(() => void vi.unstubAllEnvs());
+    const found = await listPrograms(runner(new AbortController().signal, directory), [
+      'pg_basebackup',
+      'psql',
+    ]);
+    return found.filter((programs) => programs.directory === directory);
+  };
+
+  test('are known by the first line that they print for their version', async () => {
+    const [found] = await listed(
+      'echo "pg_basebackup (PostgreSQL) 99.1 (of a test)"; echo "more of it"; cat',
+    );
+    expect(found).toMatchObject({major: 99, version: 'pg_basebackup (PostgreSQL) 99.1 (of a test)'});
+  });
+
+  test.each([
+    ['fails', 'echo "pg_basebackup (PostgreSQL) 99.1"; exit 127'],
+    ['prints nothing', ':'],
+    ['is no program of PostgreSQL', 'echo "version 99"'],
+  ])('are none where one of them %s', async (_, script) => {
+    expect(await listed(script)).toEqual([]);
   });
 });
 
