@@ -42,6 +42,7 @@ function align(table: readonly (readonly string[])[]): string[] {
 function plain(text: string): string {
   return text
     .replaceAll(/\[([^\]]*)\]\([^)]*\)/g, '$1')
+    .replaceAll(/<br ?\/?>/g, '; ')
     .replaceAll(/<[^>]+>/g, '')
     .replaceAll(/\*\*|`/g, '')
     .replaceAll(/&#(\d+);/g, (_, codePoint: string) => String.fromCodePoint(Number(codePoint)))

@@ -32,8 +32,11 @@ export function findingOf(subject: string, cause: UserError): Finding {
 
 /** Shows all findings in a group of the log, and warnings as annotations too. */
 export async function showFindings(findings: readonly Finding[]): Promise<void> {
-  const count = (level: Finding['level']) => findings.filter((one) => one.level === level).length;
-  const title = `Preflight: ${count('error')} errors, ${count('warning')} warnings, ${count('note')} notes`;
+  const counted = (level: Finding['level']) => {
+    const count = findings.filter((one) => one.level === level).length;
+    return `${count} ${level}${count === 1 ? '' : 's'}`;
+  };
+  const title = `Preflight: ${counted('error')}, ${counted('warning')}, ${counted('note')}`;
   const width = Math.max(0, ...findings.map(({subject}) => subject.length));
   await group(title, async () => {
     for (const {level, subject, observed, cure} of findings) {

@@ -10,19 +10,20 @@ const chunkBytes = 256 * 1024;
 export async function describeFiles(directory: string): Promise<readonly BackupFile[]> {
   const files: BackupFile[] = [];
   const buffers = makeBuffers();
-  for (const name of await listFiles(directory)) files.push(await describeFile(directory, name, buffers));
+  for (const name of await listFiles(directory)) files.push(await describeFile(directory, name, {buffers}));
   return files;
 }
 
-/** Size and SHA-256 of a file in a directory. */
+/** Size and SHA-256 of a file in a directory. Throws the signal's reason once it is aborted. */
 export async function describeFile(
   directory: string,
   name: string,
-  buffers: Buffers = makeBuffers(),
+  {buffers = makeBuffers(), signal}: {readonly buffers?: Buffers; readonly signal?: AbortSignal} = {},
 ): Promise<BackupFile> {
   const hash = createHash('sha256');
   let sizeBytes = 0;
   for await (const piece of readPieces(join(directory, name), buffers)) {
+    signal?.throwIfAborted();
     hash.update(piece);
     sizeBytes += piece.length;
   }

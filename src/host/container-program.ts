@@ -44,7 +44,7 @@ export function telling({program, args}: Command): Command {
 
 /** Its number may be another process's by now, and that one a session of the service. */
 const killScript = `name=$(tr '\\000' '\\n' < "/proc/$1/cmdline" | head -n 1)
-case $name in "$2"|sh|*/sh|env) kill -9 "$1" ;; esac`;
+case $name in "$2"|sh|*/sh|env|tar) kill -9 "$1" ;; esac`;
 
 /** The engine lost sight of a program: what it did is not known. */
 export class LostProgramError extends UserError {}

@@ -16,14 +16,16 @@ const recordBytes = blockingFactor * 512;
 /**
  * Unpacks standard input. The codec runs beside tar and not below it: for an archive from standard input, GNU tar
  * would put a process of its own in between. The status of a pipeline is that of its last part in every sh, and a
- * damaged archive must not pass for a short one. Only GNU's tar can count by itself, and it alone has to be told to
- * fill its records from a pipe. Owners in an archive mean nothing here; `..` and absolute names are refused by tar
- * itself, and with `-k` a second member of the same name.
+ * damaged archive must not pass for a short one. Only GNU's tar can count by itself, by whole records. Owners in an
+ * archive mean nothing here; `..` and absolute names are refused by tar itself, and with `-k` a second member of the
+ * same name. What can be one process is one: a child of a shell that is killed is left to the container's first process.
  */
 const script = `directory=$1 codec=$2 limit=$3 over=$4
-gnu=$(tar --version 2>&1 | grep GNU)
-unpack() { tar -x -k -o \${gnu:+-B -b ${blockingFactor}} -f - -C "$directory" "$@"; }
-[ -n "$codec" ] || { unpack; exit; }
+version=$(tar --version 2>&1) || case $? in 126|127) printf '%s\\n' "$version" >&2; exit 127 ;; esac
+case $version in *GNU*) gnu=y ;; *) gnu= ;; esac
+records=\${gnu:+-B -b ${blockingFactor}}
+[ -n "$codec" ] || exec tar -x -k -o $records -f - -C "$directory"
+unpack() { tar -x -k -o $records -f - -C "$directory" "$@"; }
 if [ -z "$limit" ]; then
   measured() { unpack; }
 elif [ -n "$gnu" ]; then
@@ -48,4 +50,9 @@ export function extraction(directory: string, {codec = '', limitBytes}: ExtractO
 /** Whether an archive was larger than `limitBytes`. */
 export function isOverLimit(error: CommandError): boolean {
   return error.stderr.includes(overLimit);
+}
+
+/** Whether there is no tar that could unpack anything. */
+export function lacksTar({status}: CommandError): boolean {
+  return status === 127;
 }

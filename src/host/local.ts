@@ -39,7 +39,8 @@ export async function serverRunner(signal: AbortSignal, scratchDirectory: string
   try {
     const {stdout} = await asRunner.run(shell('id -u "$1" && id -g "$1"', ['postgres']));
     const [uid, gid] = stdout.split('\n').map(Number);
-    if (!uid || !gid) throw new Error(`id tells of the account postgres: ${stdout}`);
+    if (uid === undefined || gid === undefined || Number.isNaN(uid + gid))
+      throw new Error(`id tells of the account postgres: ${stdout}`);
     return localHost({name: 'postgres', uid, gid}, {signal, scratchDirectory});
   } catch (cause) {
     if (!(cause instanceof CommandError)) throw cause;

@@ -51,7 +51,8 @@ const select = `first=$1
 shift
 for directory in "$first" ${places.join(' ')}; do
   for program; do [ -x "$directory/$program" ] || continue 2; done
-  version=$("$directory/$1" --version </dev/null 2>/dev/null) && printf '%s\\t%s\\n' "$directory" "$version"
+  version=$("$directory/$1" --version </dev/null 2>/dev/null) || continue
+  version=$(printf '%s\\n' "$version" | grep -F '(PostgreSQL)') && printf '%s\\t%s\\n' "$directory" "$version"
 done
 :`;
 

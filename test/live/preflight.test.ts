@@ -49,7 +49,7 @@ describeWithPostgres('preflight', () => {
     test('finds nothing that stands in the way, and writes nothing', async () => {
       const home = workspace();
       const result = succeeded(await runAction(backupInputs(source, {'dry-run': 'true'}), {workspace: home}));
-      expect(result.stdout).toContain('Preflight: 0 errors, 0 warnings, 1 notes');
+      expect(result.stdout).toContain('Preflight: 0 errors, 0 warnings, 1 note');
       expect(result.stdout).toMatch(/note +Unlogged tables +1 in database "postgres"/);
       expect(result.summary).toContain('Unlogged tables');
       expect(listAll(home.directory)).toEqual([]);

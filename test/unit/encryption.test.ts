@@ -1,10 +1,13 @@
-import {randomBytes} from 'node:crypto';
+import {createHash, randomBytes} from 'node:crypto';
+import {mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync} from 'node:fs';
 import {tmpdir} from 'node:os';
+import {join} from 'node:path';
 import {Decrypter, Encrypter, generateX25519Identity, identityToRecipient} from 'age-encryption';
 import fc from 'fast-check';
-import {describe, expect, test} from 'vitest';
+import {describe, expect, onTestFinished, test, vi} from 'vitest';
 import {openDecryption, withoutKeys} from '../../src/backup-set/encryption/decryption.js';
 import {openEncryption} from '../../src/backup-set/encryption/encryption.js';
+import {encryptFiles} from '../../src/backup-set/encryption/files.js';
 import {holdsKeys, readIdentities} from '../../src/backup-set/encryption/identities.js';
 import {passphraseRecipient} from '../../src/backup-set/encryption/passphrase.js';
 import {decryptPayload, encryptPayload} from '../../src/backup-set/encryption/payload.js';
@@ -85,6 +88,53 @@ describe('what this process encrypts', () => {
       throw new Error('the disk is gone');
     };
     await expect(gather(encryption.encrypt(broken()))).rejects.toThrow('the disk is gone');
+  });
+});
+
+describe('files that a program encrypts in their place', () => {
+  /** By a script in the place of age, which has tried itself out once. */
+  async function encryptBy(script: string, prepare: (directory: string) => void = () => undefined) {
+    const root = mkdtempSync(join(tmpdir(), 'encryption-'));
+    onTestFinished(() => rmSync(root, {recursive: true}));
+    const [programs, directory] = [join(root, 'programs'), join(root, 'backup')];
+    mkdirSync(programs);
+    mkdirSync(directory);
+    writeFileSync(join(programs, 'age'), `#!/bin/sh\n${script}\n`, {mode: 0o755});
+    writeFileSync(join(directory, 'base.tar'), 'plain');
+    prepare(directory);
+    vi.stubEnv('PATH', `${programs}:${process.env.PATH}`);
+    onTestFinished(() => void vi.unstubAllEnvs());
+    const {signal} = new AbortController();
+    const encryption = await openEncryption(
+      {kind: 'recipients', recipients: [recipient]},
+      runner(signal, root),
+    );
+    const files = encryptFiles(directory, {encryption, signal});
+    return {directory, files: await files.catch((error: Error) => error)};
+  }
+
+  test('are its output, for their owner alone', async () => {
+    const {directory, files} = await encryptBy('tr a-z A-Z');
+    const sha256 = createHash('sha256').update('PLAIN').digest('hex');
+    expect(files).toEqual([{name: 'base.tar.age', sizeBytes: 5, sha256}]);
+    expect(readdirSync(directory)).toEqual(['base.tar.age']);
+    expect(statSync(join(directory, 'base.tar.age')).mode & 0o777).toBe(0o600);
+  });
+
+  test('stay when it fails', async () => {
+    const {directory, files} = await encryptBy(
+      '[ "$(head -c 1 | wc -c)" -eq 0 ] || { echo no >&2; exit 3; }',
+    );
+    expect(files).toMatchObject({message: 'age exited with status 3: no'});
+    expect(readFileSync(join(directory, 'base.tar'), 'utf8')).toBe('plain');
+  });
+
+  test('take the place of no other', async () => {
+    const {directory, files} = await encryptBy('cat', (where) =>
+      writeFileSync(join(where, 'base.tar.age'), 'other'),
+    );
+    expect(files).toMatchObject({code: 'EEXIST'});
+    expect(readFileSync(join(directory, 'base.tar.age'), 'utf8')).toBe('other');
   });
 });
 

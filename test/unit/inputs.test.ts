@@ -485,7 +485,7 @@ describe('incremental backups', () => {
 });
 
 describe('the inputs of encryption', () => {
-  const recipient = 'age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj';
+  const recipient = 'age1ulmh4ejyjf4349ae64aamz2uv49xwncpr0ju6x0yh96e0qcl9p8s2t32tf';
   const identity = 'AGE-SECRET-KEY-184JMZMVQH3E6U0PSL869004Y3U2NYV7R30EU99CSEDNPH02YUVFSZW44VU';
 
   test('are read in the modes that they belong to', () => {
@@ -511,6 +511,10 @@ describe('the inputs of encryption', () => {
 
   test.for([
     [{'encrypt-to': 'bob'}, 'encrypt-to: "bob" is no recipient'],
+    [
+      {'encrypt-to': 'age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj'},
+      'whose secret key everybody knows',
+    ],
     [{'encrypt-to': identity}, 'encrypt-to: it is a secret key'],
     [{'encrypt-to': recipient, passphrase: 'long enough by far'}, 'passphrase: it does not go together'],
     [{passphrase: 'geheim'}, 'passphrase: it has fewer than 10 characters'],

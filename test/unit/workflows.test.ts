@@ -292,6 +292,15 @@ describe.for([...workflows, ...snippets].filter(({text}) => ownSteps(parse(text)
   },
 );
 
+/** What a reader puts in the place of the example: a key that anybody could paste would be no secret. */
+const filledIn = (text: string) =>
+  text
+    .replace('age1-your-own-public-key', 'age1ulmh4ejyjf4349ae64aamz2uv49xwncpr0ju6x0yh96e0qcl9p8s2t32tf')
+    .replace(
+      'ssh-ed25519 AAAA-of-somebody-else',
+      'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMfDrx2ZVW5Hj9yWBbP6PEVzzKDyZEYLSgmJqRnwF8sn',
+    );
+
 function problemsOf(given: Record<string, unknown>): string {
   const unknown = Object.keys(given).filter((name) => !inputs.some((input) => input.name === name));
   if (unknown.length > 0) return `unknown: ${unknown.join(', ')}`;
@@ -306,7 +315,7 @@ function problemsOf(given: Record<string, unknown>): string {
   const values = new Map(
     Object.entries(given).map(([name, value]) => [
       name,
-      String(value).replaceAll(/\$\{\{.*?\}\}/g, guess(name)),
+      filledIn(String(value)).replaceAll(/\$\{\{.*?\}\}/g, guess(name)),
     ]),
   );
   const defaults = new Map(inputs.map(({name, runnerDefault = ''}) => [name, runnerDefault]));

@@ -17,7 +17,7 @@ export interface Encrypting {
 
 /**
  * Encrypts every file of a directory in its place, one after the other; the plain one is removed once its encrypted one
- * is whole and on disk. Returns what was written, so that nothing has to be read again for its SHA-256.
+ * is whole and on disk. Returns what was written.
  */
 export async function encryptFiles(
   directory: string,
@@ -36,17 +36,17 @@ type Target = Encrypting & {readonly directory: string; readonly name: string};
 
 async function encryptFile(path: string, target: Target): Promise<BackupFile> {
   const {encryption, signal, directory} = target;
-  if (!encryption.encryptFile) return writeEncrypted(readPieces(path), target);
+  if (!encryption.fromFileToFile) return writeEncrypted(readPieces(path), target);
   const name = encryptedName(target.name);
-  await encryption.encryptFile(path, join(directory, name));
-  const file = await open(join(directory, name));
+  const file = await open(join(directory, name), 'wx', 0o600);
   try {
+    await encryption.fromFileToFile(path, join(directory, name));
+    // Of a file that is open all the while, it also tells of what failed when the program closed its own (fsync(2)).
     await file.sync();
   } finally {
     await file.close();
   }
-  signal.throwIfAborted();
-  return describeFile(directory, name);
+  return describeFile(directory, name, {signal});
 }
 
 /** Encrypts what a program writes into a file of `directory`, without a plain one. */
@@ -79,7 +79,7 @@ async function writeEncrypted(
       sizeBytes += piece.length;
       await file.writeFile(piece);
     }
-    // The plain file is on disk, and is removed for this one.
+    // The plain file is removed for this one.
     await file.sync();
   } finally {
     await file.close();

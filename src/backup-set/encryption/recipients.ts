@@ -19,10 +19,15 @@ export function recipientKind(recipient: string): RecipientKind {
   return /^age1(pq|tag|tagpq)1/.test(recipient) ? 'other' : 'x25519';
 }
 
+/** Its secret key is 32 bytes of 0x42, which tests of age use, and so it stands in many a text about it. */
+const publicTestKey = 'age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj';
+
 /** What is wrong with a recipient, or undefined. The checksum of age's own finds every slip of the pen. */
 export function problemOfRecipient(recipient: string): string | undefined {
   if (/PRIVATE KEY|AGE-SECRET-KEY/i.test(recipient))
     return 'it is a secret key; encrypt-to takes public keys: age-keygen -y KEYFILE prints that of an age key';
+  if (recipient === publicTestKey)
+    return `${recipient} is a key of age's tests, whose secret key everybody knows: make one of your own, age-keygen -o backup.key`;
   if (recipientKind(recipient) === 'ssh') return problemOfSshKey(recipient);
   if (!recipient.startsWith('age1'))
     return `${JSON.stringify(recipient)} is no recipient: age1…, ssh-ed25519 … or ssh-rsa …`;

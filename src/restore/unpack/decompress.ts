@@ -6,7 +6,7 @@ import type {Host} from '../../host/host.js';
 
 /** An archive on its way to tar. */
 export interface Decompressed {
-  /** The program that tar runs, where the host has it. */
+  /** The program that decompresses it there, where the host has it. */
   readonly codec?: string;
   /** A piece of 64 KiB or more is gone when the next one is asked for. */
   readonly stream: AsyncIterable<Buffer>;

@@ -16,6 +16,7 @@ import type {Target} from '../target.js';
 import {copyPlain} from './copy-plain.js';
 import {decompressFor} from './decompress.js';
 import {refuseStrangeFiles, smallFileBytes} from './examine.js';
+import {settleAll} from './settle-all.js';
 import {tarFailure} from './tar-failure.js';
 
 /** What extracting works with. */
@@ -194,12 +195,4 @@ async function inTurn<T>(jobs: readonly (() => Promise<T>)[], width: number): Pr
   };
   await settleAll(Array.from({length: width}, work));
   return results;
-}
-
-/** Waits for all, also when one fails, so that nothing still writes while a failed restore is removed. */
-async function settleAll<T extends readonly unknown[]>(
-  promises: readonly [...{[K in keyof T]: Promise<T[K]>}],
-): Promise<T> {
-  await Promise.allSettled(promises);
-  return (await Promise.all(promises)) as unknown as T;
 }

@@ -1,11 +1,19 @@
 import {complaintOf} from '../../backup-set/decompress.js';
 import {damaged} from '../../backup-set/digest.js';
 import {UserError} from '../../errors.js';
+import {lacksTar} from '../../host/extraction.js';
 import {CommandError} from '../../host/host.js';
 
 /** What it means that tar failed on an archive: its first line says why; its last one only that it failed. */
 export function tarFailure(name: string, error: unknown, directory: string): unknown {
   if (!(error instanceof CommandError)) return error;
+  if (lacksTar(error)) {
+    return new UserError(
+      `${name} could not be extracted: there is no tar where PostgreSQL is to run (${error.stderr.trim()}).`,
+      'Install tar there.',
+      {cause: error},
+    );
+  }
   if (/Permission denied/.test(error.stderr)) {
     return new UserError(
       `${name} could not be extracted: ${error.stderr.trim().split('\n')[0]}`,

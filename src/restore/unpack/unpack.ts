@@ -95,9 +95,9 @@ async function unpackFrom(backup: FetchedBackup, unpacking: Unpacking): Promise<
   );
   const extracted = await examine({host, dataDirectory, files}, directories);
   requireWal(extracted, request);
-  const manifest =
-    early ??
-    (await readManifest(() => host.readText(`${dataDirectory}/${manifestName}`, manifestLimitBytes)));
+  const readOwn = () =>
+    readManifest(() => host.readText(`${dataDirectory}/${manifestName}`, manifestLimitBytes));
+  const manifest = early ?? (await readOwn());
   // Only now it shows whether a backup that somebody made by hand has WAL, or its manifest in base.tar.
   const walNames = await host.list(`${dataDirectory}/pg_wal`);
   const {label, hasWal} = extracted;
@@ -115,8 +115,10 @@ async function unpackFrom(backup: FetchedBackup, unpacking: Unpacking): Promise<
   });
   await tell(await surveyChecks(request, host, programs));
   const verified = request.checks.includes('manifest');
-  if (verified)
-    await achieved.check('manifest', () => verifyManifest(host, programs, {...extracted, manifest}));
+  // A chain becomes a cluster with a manifest of its own.
+  const compared = unpacking.parents.length > 0 ? await readOwn() : manifest;
+  const verify = () => verifyManifest(host, programs, {...extracted, manifest: compared});
+  if (verified) await achieved.check('manifest', verify);
   achieved.reach(...levelsOf({backup, manifest, verified}));
   await tell(await judgeControlData(backup, unpacking, programs));
   const archive = await receiveArchive(unpacking);
