@@ -181,7 +181,7 @@ function backupWays(cluster: Cluster): readonly Contender[] {
 
 type Restoring = Contender & {stop(): Promise<void>};
 
-/** Until the server accepts connections; of the action its whole step, which also proves the backup. */
+/** Until the server accepts connections; of the action what it tells as restore-seconds (`rowsOf`). */
 async function restoreWays(megabytes: number): Promise<readonly Restoring[]> {
   const archive = (name: string) => join(scratch, 'classic', name);
   await command('chmod', ['-R', 'a+rX', join(scratch, 'classic')]);

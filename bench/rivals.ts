@@ -75,7 +75,8 @@ export function barman(directory: string): Rival {
   return {
     name: 'Barman',
     described: `Barman ${versionOf('barman', '--version').split(' ')[0]} (backup_method postgres, zstd level 3, ${cores} workers)`,
-    archiveCommand: `cp %p ${incoming}/%f`,
+    // archive-wal must not find half a segment.
+    archiveCommand: `cp %p ${directory}/coming && mv ${directory}/coming ${incoming}/%f`,
     repository,
     async setUp(cluster) {
       const {port, user} = cluster.connection;

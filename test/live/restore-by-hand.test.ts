@@ -1,6 +1,15 @@
-import {chmodSync, chownSync, globSync, mkdirSync, readFileSync, statSync, writeFileSync} from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  globSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import {dirname, join} from 'node:path';
-import {beforeAll, describe, expect, test} from 'vitest';
+import {beforeAll, describe, expect, onTestFinished, test} from 'vitest';
 import {
   asServer,
   type Cluster,
@@ -100,26 +109,39 @@ describeWithPostgres('what else the pages give to paste', () => {
     return () => source.remove();
   });
 
-  test('README restores a backup in ten lines', async () => {
-    const home = workspace();
-    await backUp(source, home, {compress: 'client-zstd:level=1'});
-    const place = serverDirectory(home, source);
-    const {uid, gid} = ownerOf(place);
-    await run('cp', ['-r', '--', backupDirectory(home), join(place, 'nightly')]);
-    await run('chown', ['-R', `${uid}:${gid}`, place]);
-    const [block = ''] = blocksOf(read('README.md'), 'bash').filter((one) => one.includes('pg_verifybackup'));
-    const port = String(await freePort());
-    const data = join(place, 'data');
-    const script = `set -e
+  test.each(['in the data directory', 'elsewhere'])(
+    'README restores a backup in few lines, configuration %s',
+    async (where) => {
+      const home = workspace();
+      // As packages of Debian have it: none of these files is in the backup.
+      const files = ['postgresql.conf', 'pg_hba.conf', 'pg_ident.conf'];
+      const origin = where === 'elsewhere' ? await createCluster() : source;
+      if (origin !== source) {
+        onTestFinished(() => origin.remove());
+        await origin.sql('create table far as select n from generate_series(1, 1234) n');
+        for (const name of files) rmSync(join(origin.dataDirectory, name));
+      }
+      await backUp(origin, home, {compress: 'client-zstd:level=1'});
+      const place = serverDirectory(home, source);
+      const {uid, gid} = ownerOf(place);
+      await run('cp', ['-r', '--', backupDirectory(home), join(place, 'nightly')]);
+      await run('chown', ['-R', `${uid}:${gid}`, place]);
+      const [block = ''] = blocksOf(read('README.md'), 'bash').filter((one) =>
+        one.includes('pg_verifybackup'),
+      );
+      const port = String(await freePort());
+      const data = join(place, 'data');
+      const script = `set -e
 trap 'pg_ctl stop --pgdata="$data" --mode=immediate' EXIT
 ${block}
-psql --host=127.0.0.1 --port=${port} --username=postgres --dbname=postgres --command="select 'there are ' || count(*) from far"`
-      .replace(/^PATH=.*$/m, `PATH='${dirname(postgresProgram('psql'))}':$PATH`)
-      .replace(/^backup=.*$/m, `backup='${join(place, 'nightly')}'`)
-      .replace(/^data=.*$/m, `data='${data}'`)
-      .replaceAll('5433', port);
-    expect(await run(...asServer('bash', ['-c', script]))).toContain('there are 1234');
-  });
+psql --host="$data.conf" --port=${port} --username=postgres --dbname=postgres --command="select 'there are ' || count(*) from far"`
+        .replace(/^PATH=.*$/m, `PATH='${dirname(postgresProgram('psql'))}':$PATH`)
+        .replace(/^backup=.*$/m, `backup='${join(place, 'nightly')}'`)
+        .replace(/^data=.*$/m, `data='${data}'`)
+        .replaceAll('5433', port);
+      expect(await run(...asServer('bash', ['-c', script]))).toContain('there are 1234');
+    },
+  );
 
   test('every statement runs', async () => {
     const statements = globSync('{*.md,docs/*.md}', {cwd: root})

@@ -132,6 +132,7 @@ auth service required = cephx
 auth client required = cephx
 osd objectstore = memstore
 osd data = ${root}/osd
+# No more than a limit: the benchmark stores 8 GB, and what is deleted is given back hours later.
 memstore device bytes = 17179869184
 osd pool default size = 1
 osd pool default min size = 1
