@@ -66,7 +66,7 @@ describeWithBrowser('a report in a browser', () => {
       expect(complaints).toEqual([]);
       expect(asked).toEqual([pathToFileURL(file).href]);
       // What a user named is text, and nothing else.
-      expect(await page.getByText(oddName, {exact: true}).isVisible()).toBe(true);
+      expect(await page.getByText(oddName, {exact: true}).first().isVisible()).toBe(true);
       expect(await page.locator('i').count()).toBe(0);
       expect(await page.evaluate('document.documentElement.scrollWidth')).toBeLessThanOrEqual(width);
       expect(await page.evaluate('getComputedStyle(document.body).backgroundColor')).toBe(background);

@@ -29,7 +29,14 @@ interface BrowserWindow {
  * most pixels have stay as they are; the others, mostly of the edges of letters, become the one that is nearest.
  */
 export async function smallPng(page: Page, screenshot: Buffer): Promise<Buffer> {
-  return withPalette(await pixelsOf(page, screenshot));
+  // The page itself may forbid to fetch anything, as a report does.
+  const blank = await page.context().browser()?.newPage();
+  if (blank === undefined) throw new Error('The page belongs to no browser of ours.');
+  try {
+    return withPalette(await pixelsOf(blank, screenshot));
+  } finally {
+    await blank.close();
+  }
 }
 
 async function pixelsOf(page: Page, screenshot: Buffer): Promise<Pixels> {
