@@ -81,7 +81,7 @@ export const nightly: Content = {
       ],
     },
     {kind: 'paragraph', text: '13.6 GB backed up as 4.60 GB in 2 min 11 s (104 MB/s).'},
-    {kind: 'quote', mark: 'WARNING', text: `skipping special file "${oddName}"`},
+    {kind: 'quote', mark: 'WARNING', text: `skipping special file "./${oddName}"`},
     ...pictures,
     {
       kind: 'table',
