@@ -1,8 +1,18 @@
 import {execFileSync} from 'node:child_process';
-import {existsSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync} from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import {join} from 'node:path';
 import {beforeAll, describe, expect, test} from 'vitest';
 import {type Cluster, createCluster, describeWithPostgres} from '../support/cluster.js';
+import {takeByHand} from '../support/hand-made.js';
 import {isServer, processesOf, watchProcesses} from '../support/processes.js';
 import {type ActionResult, failure, startAction, succeeded} from '../support/runner.js';
 import {backUp, backupDirectory, dataDirectory, restoreInputs} from '../support/steps.js';
@@ -205,6 +215,44 @@ describeWithPostgres('a damaged backup is refused before the server starts:', ()
     expect(failure(result)).toMatch(/nightly\.json/);
     expect(servers).toEqual([]);
     expect(existsSync(dataDirectory(home))).toBe(false);
+  });
+});
+
+describeWithPostgres('of a cluster that several processes compare with its manifest', () => {
+  let directory: string;
+  const tables: string[] = [];
+
+  beforeAll(async () => {
+    const source = await createCluster();
+    const home = makeWorkspace();
+    directory = join(home.directory, 'backups');
+    mkdirSync(directory);
+    // Two tables of 82 MB: more than one process is for, and one of them for each of two.
+    for (const name of ['one', 'other']) {
+      await source.sql(
+        `create table ${name} as select repeat(md5(n::text), 60) from generate_series(1, 42000) n`,
+      );
+      await source.sql(`alter table ${name} alter repeat set storage plain; vacuum full ${name}`);
+      tables.push(await source.sql(`select pg_relation_filepath('${name}')`));
+    }
+    await takeByHand(source, join(directory, 'nightly'), ['--format=plain']);
+    await source.remove();
+    return () => home.remove();
+  });
+
+  test.each([0, 1])('a flipped byte is found, in whichever share it is (%i)', async (index) => {
+    const table = tables[index] ?? '';
+    const path = join(directory, 'nightly', table);
+    expect(statSync(path).size).toBeGreaterThan(64 * 2 ** 20);
+    flipByte(path, 5_000_000);
+    try {
+      const home = workspace();
+      const result = await startAction(restoreInputs({directory}), {workspace: home}).result;
+      expect(failure(result)).toContain(`checksum mismatch for file "${table}"`);
+      expect(existsSync(dataDirectory(home))).toBe(false);
+    } finally {
+      flipByte(path, 5_000_000);
+    }
   });
 });
 
