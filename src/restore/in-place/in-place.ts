@@ -199,7 +199,8 @@ async function putBack(
   {service, request, since}: Replacing & {since: number},
 ): Promise<UserError> {
   try {
-    if (!(failure instanceof SwappedBackError)) await swapBack(service);
+    // A command that failed may be the swap itself, which tells nothing of where it ended.
+    if (!(failure instanceof SwappedBackError)) await swapBack(service, !(failure instanceof CommandError));
     await awaitStart(service, {since, timeoutSeconds: request.startTimeoutSeconds, cleanup: true});
   } catch (error) {
     return new UserError(

@@ -36,19 +36,23 @@ fi
 cd ${stagingName}/old
 move ../..
 rm -rf ../../${stagingName}`,
-  /** On the runner, in one process: where it is told to stop half-way, or a part of it fails, it brings all back. */
+  /**
+   * On the runner, in one process: where it is told to stop half-way, or a part of it fails, it brings all back. A
+   * container that was just started does not hear a signal before its server listens for it (process 1 has no default
+   * ones): no need to wait long for an end of what is thrown away.
+   */
   swap: `trap '' PIPE
 cancelled=
 trap cancelled=yes TERM INT
 in_volumes() { docker run --rm --network=none --user=0 "--volumes-from=$id" --entrypoint=sh "$image" -c "$1" sh "$data"; }
-id=$1 image=$2 data=$3 replace=$4 back=$5
+id=$1 image=$2 data=$3 replace=$4 back=$5 patience=$6
 if [ -n "$replace" ]; then
   docker stop -t 120 "$id" >/dev/null &&
-  [ -z "$cancelled" ] && in_volumes "$replace" &&
+  [ -z "$cancelled" ] && in_volumes "$replace" && patience=10 &&
   [ -z "$cancelled" ] && docker start "$id" >/dev/null &&
   [ -z "$cancelled" ] && exit 0
 fi
-docker stop -t 120 "$id" >/dev/null && in_volumes "$back" && docker start "$id" >/dev/null || exit 2
+docker stop -t "$patience" "$id" >/dev/null && in_volumes "$back" && docker start "$id" >/dev/null || exit 2
 [ -z "$replace" ] || exit 3`,
 } as const;
 
@@ -64,7 +68,7 @@ export class SwappedBackError extends Error {}
  */
 export async function swapData(service: ServiceContainer): Promise<void> {
   try {
-    await runSwap(service, scripts.replace);
+    await runSwap(service, [scripts.replace, scripts.putBack, '120']);
   } catch (error) {
     if (!(error instanceof CommandError) || error.status !== 3) throw error;
     // Nothing failed: the run was cancelled half-way.
@@ -72,17 +76,20 @@ export async function swapData(service: ServiceContainer): Promise<void> {
   }
 }
 
-/** Stops the container, brings the data that were set aside back, and starts it; nothing is done where none were. */
-export async function swapBack(service: ServiceContainer): Promise<void> {
-  await runSwap(service, '');
+/**
+ * Stops the container, brings the data that were set aside back, and starts it; nothing is done where none were. A
+ * server that runs on data which are not thrown away then, or may not be, has two minutes to end.
+ */
+export async function swapBack(service: ServiceContainer, runsOnRestored: boolean): Promise<void> {
+  await runSwap(service, ['', scripts.putBack, runsOnRestored ? '10' : '120']);
 }
 
 /** A process that goes on when a cancelled run has to end before it, and that GitHub's runner does not take for an orphan. */
 async function runSwap(
   {runner, id, imageId, dataDirectory}: ServiceContainer,
-  replace: string,
+  [replace, back, patienceSeconds]: readonly [replace: string, back: string, patienceSeconds: string],
 ): Promise<void> {
-  const args = ['-c', scripts.swap, 'sh', id, imageId, dataDirectory, replace, scripts.putBack];
+  const args = ['-c', scripts.swap, 'sh', id, imageId, dataDirectory, replace, back, patienceSeconds];
   const owner = exchangeOf({id: process.env[ownerVariable] ?? ''}).id;
   const command = {program: 'sh', args, env: {RUNNER_TRACKING_ID: '0', [ownerVariable]: owner}};
   await runner.run(command, {cleanup: true, tellsCancellation: replace !== ''});
