@@ -19,11 +19,22 @@ export interface Sample {
   readonly doneBytes: number;
 }
 
+/** The backup that a step is about, as far as it is known. */
+export interface Subject {
+  readonly name: string;
+  /** For people; undefined while it is being made. */
+  readonly location?: string;
+  /** Undefined where nothing tells when it was finished, ISO 8601 in UTC. */
+  readonly metadata?: {readonly finishedAt: string};
+}
+
 /** What a step did when: for its report. One process is one step, and has one journal. */
 export interface Journal {
   /** In the order of their beginnings. */
   readonly phases: readonly Phase[];
   readonly samples: readonly Sample[];
+  /** Undefined until one is found, or begun. */
+  readonly backup?: Subject;
 }
 
 /** A backup of a day has a sample a second: every other one goes as often as there are more. */
@@ -32,6 +43,7 @@ const mostSamples = 512;
 const phases: Phase[] = [];
 const warnings = new Set<string>();
 let samples: Sample[] = [];
+let backup: Subject | undefined;
 let stage: {readonly name: string; readonly startedAt: number} | undefined;
 const within = new AsyncLocalStorage<true>();
 
@@ -63,6 +75,11 @@ function endStage(failed: boolean): void {
   stage = undefined;
 }
 
+/** Notes which backup the step is about, so that a failure can tell it. */
+export function noteBackup(subject: Subject): void {
+  backup = subject;
+}
+
 /** Notes how much has arrived. Less than before: it began anew. */
 export function noteProgress(doneBytes: number, at: number = Date.now()): void {
   if (doneBytes < (samples.at(-1)?.doneBytes ?? 0)) samples = [];
@@ -84,5 +101,6 @@ export function readJournal(): Journal {
       (a, b) => a.startedAt - b.startedAt || Number(a.isStage ?? false) - Number(b.isStage ?? false),
     ),
     samples,
+    ...(backup && {backup}),
   };
 }

@@ -4,6 +4,7 @@ import type {Metadata} from '../backup-set/metadata.js';
 import {packPlain} from '../backup-set/pack.js';
 import {messageOf, PassingError, UserError} from '../errors.js';
 import {type Finding, HinderedError} from '../finding.js';
+import {noteBackup} from '../journal.js';
 import {info, phase, warning} from '../log.js';
 import {type Attestation, attest} from '../provenance/attest.js';
 import {followChain} from '../store/chain.js';
@@ -78,6 +79,7 @@ function passes(error: unknown): boolean {
 }
 
 async function tryBackup(request: BackupRequest, surroundings: BackupSurroundings): Promise<BackupResult> {
+  noteBackup({name: request.name});
   const ready = await phase('Preflight', () => preflight(request, surroundings));
   showPlan(ready.plan);
   if (request.dryRun)

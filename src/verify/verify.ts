@@ -10,6 +10,7 @@ import {type ProofLevel, proofOfFiles} from '../backup-set/proof.js';
 import {walPageBytes} from '../backup-set/wal-page.js';
 import {UserError} from '../errors.js';
 import type {Host} from '../host/host.js';
+import {noteBackup} from '../journal.js';
 import {groupedPhase, info, phase, warning} from '../log.js';
 import {requireAttestation} from '../provenance/require-attestation.js';
 import type {Signer} from '../provenance/verified-attestation.js';
@@ -90,6 +91,7 @@ export async function verify(
   const {store, runner, scratchDirectory} = surroundings;
   const decryption = await openDecryption(request.decryption, runner);
   const stored = await store.find(request.backupName);
+  noteBackup(stored);
   const {requiredAttestation: required} = request;
   const signerOf = async (one: FoundBackup) =>
     required && (await requireAttestation(one, required, {runner, scratchDirectory}));

@@ -148,6 +148,8 @@ describeWithPostgres('before a restore', () => {
     for (const level of ['transferred', 'manifest-verified', 'started', 'consistent', 'recovered', 'read'])
       expect(result.summary).toContain(`| ✅ | ${level} |`);
     expect(result.summary).toContain('| ➖ | checked |');
+    expect(result.summary).toMatch(/^### ❌ Backup `\S+` is not proven: its restore failed$/m);
+    expect(result.summary).toMatch(/^\| 🔴 Not proven \| read \(rung 6 of 7\) \| \d+ s \| .*\/backups/m);
     expect(result.summary).toMatch(/\| manifest \| every file .* \| [\d.]+ \|/);
     expect(result.summary).toMatch(/\| dump \| every row .* \| [\d.]+ \|/);
     expect(result.summary).not.toContain('| check-sql |');
@@ -159,6 +161,7 @@ describeWithPostgres('before a restore', () => {
     const result = await runAction(restoreInputs({'backup-name': 'none'}), {workspace: copyOf(sound)});
     expect(failure(result)).toContain('There is no backup');
     expect(result.summary).not.toContain('✅');
+    expect(result.summary).toContain('### ❌ The backup is not proven: its restore failed');
   });
 
   test('an input that is misspelt is told with the one that was meant', async () => {

@@ -75,7 +75,11 @@ describeWithPostgres('a summary', () => {
       flipByte(join(directory, archive), 1_000_000);
       const failed = await runAction(restoreInputs(), {workspace: home});
       expect(failure(failed)).toContain(archive);
-      await look('summary-failed', failed, ['The backup is not proven', 'What to do']);
+      await look('summary-failed', failed, [
+        'is not proven: its restore failed',
+        '🔴 Not proven',
+        'What to do',
+      ]);
     });
   });
 });

@@ -232,7 +232,9 @@ describeWithPostgres('a damaged backup is refused by verify, by the name of each
 
   async function problemsOf(own: Workspace): Promise<string> {
     const before = fingerprint(own.directory);
-    const error = failure(await runAction(verifyInputs, {workspace: own}));
+    const result = await runAction(verifyInputs, {workspace: own});
+    expect(result.summary).toMatch(/^### ❌ Backup `\S+` is not proven: its verification failed$/m);
+    const error = failure(result);
     expect(fingerprint(own.directory)).toEqual(before);
     expect(listAll(own.temp)).toEqual([]);
     return error;

@@ -2,9 +2,11 @@ import {describe, expect, test} from 'vitest';
 import type {CatalogEntry} from '../../src/backup-set/catalog.js';
 import {complaintOf} from '../../src/backup-set/decompress.js';
 import {sizesOf} from '../../src/backup-set/sizes.js';
+import {UserError} from '../../src/errors.js';
 import type {Journal} from '../../src/journal.js';
 import {noteProgress, noteWarning, readJournal, timePhase} from '../../src/journal.js';
 import type {Content} from '../../src/report/content.js';
+import {failureContent} from '../../src/report/failure-content.js';
 import {splitFindings} from '../../src/report/finding-table.js';
 import {htmlOf} from '../../src/report/html.js';
 import {markdownOf} from '../../src/report/markdown.js';
@@ -15,6 +17,8 @@ import {nightly} from '../support/report-content.js';
 const bytesOf = (content: Content) => Buffer.byteLength(markdownOf(content));
 const rowsOf = (count: number, cell: string) => Array.from({length: count}, () => [cell]);
 
+const told = ['> [!CAUTION]', '> It broke.', '**What to do**', '```text', 'Mend it.', '```'];
+
 describe('the job summary', () => {
   test('begins with the verdict', () => {
     expect(markdownOf(nightly).split('\n').filter(Boolean).slice(0, 4)).toEqual([
@@ -22,6 +26,25 @@ describe('the job summary', () => {
       '| Safe? | Proven | Age | A restore takes |',
       '| --- | --- | --- | --- |',
       '| 🟡 Stored whole | nothing yet: only mode: restore proves it | new | about 77.0 s, as of `nightly-20261121` |',
+    ]);
+  });
+
+  test('of a step that failed names the backup that it is about, and calls none safe', () => {
+    const journal = {phases: [], samples: [], backup: {name: 'nightly', location: 'backups/nightly'}};
+    const failed = (mode: string, of: Journal) =>
+      markdownOf(failureContent(new UserError('It broke.', 'Mend it.'), mode, of))
+        .split('\n')
+        .filter(Boolean);
+    expect(failed('backup', journal)).toEqual(['### ❌ Backup `nightly`: the step failed', ...told]);
+    expect(failed('verify', journal).slice(0, 4)).toEqual([
+      '### ❌ Backup `nightly` is not proven: its verification failed',
+      '| Safe? | Proven | Age | From |',
+      '| --- | --- | --- | --- |',
+      '| 🔴 Not proven | nothing | not known | backups/nightly |',
+    ]);
+    expect(failed('restore', {phases: [], samples: []})).toEqual([
+      '### ❌ The backup is not proven: its restore failed',
+      ...told,
     ]);
   });
 

@@ -14,6 +14,7 @@ import {
 import type {Claim} from '../../host/claim.js';
 import type {Host} from '../../host/host.js';
 import type {ServiceContainer} from '../../host/service.js';
+import {noteBackup} from '../../journal.js';
 import {info} from '../../log.js';
 import {type Installer, packageOf} from '../../postgres/install.js';
 import {findServerPrograms, type Programs} from '../../postgres/programs.js';
@@ -109,6 +110,7 @@ async function findTrusted(
   {store, runner, claim, decryption}: Judging & Pick<Ready, 'decryption'>,
 ): Promise<{readonly backup: FoundBackup; readonly notes: readonly Finding[]}> {
   const found = await store.find(backupName);
+  noteBackup(found);
   const checking = {runner, scratchDirectory: claim.directory};
   const signer = required && (await requireAttestation(found, required, checking));
   const notes = signer ? [noteSigner(signer)] : [];
