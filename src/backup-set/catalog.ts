@@ -59,6 +59,19 @@ export function newestFirst(entries: readonly CatalogEntry[]): CatalogEntry[] {
   return entries.toSorted((a, b) => Date.parse(b.finishedAt) - Date.parse(a.finishedAt));
 }
 
+/**
+ * The newest backup that was finished by a time, or the newest of all. Where none was finished by then, the oldest: it
+ * comes nearest, and whoever wants to recover to that time is told how much later it can be.
+ */
+export function newestBy(
+  entries: readonly CatalogEntry[],
+  finishedBy: Date | undefined,
+): CatalogEntry | undefined {
+  const sorted = newestFirst(entries);
+  if (finishedBy === undefined) return sorted[0];
+  return sorted.find(({finishedAt}) => Date.parse(finishedAt) <= finishedBy.getTime()) ?? sorted.at(-1);
+}
+
 /** The newest backup whose restore was proven. */
 export function newestVerified(entries: readonly CatalogEntry[]): CatalogEntry | undefined {
   return newestFirst(entries).find(({proof}) => isVerified(proof));

@@ -12,7 +12,7 @@ import {
 } from './artifact-rest.js';
 import {type Candidate, type SearchOptions, tokenIsMissing} from './artifact-search.js';
 import {readDocuments, type StoredDocument} from './catalog-facts.js';
-import {requireVerified} from './verified.js';
+import {choose, type Wanted} from './choose.js';
 
 /** What the catalog of artifacts works with. */
 export interface ArtifactCatalogOptions extends SearchOptions {
@@ -89,14 +89,19 @@ function leftoversOf(artifacts: readonly RepositoryArtifact[]): readonly Leftove
   return [...leftovers.values()];
 }
 
-/** The newest backup of the repository whose restore was proven. Throws a UserError when there is none. */
-export async function searchVerified(options: ArtifactCatalogOptions): Promise<Candidate> {
+/**
+ * The backup of the repository that is meant by its proof, or by when it was finished; undefined when none has such a
+ * name. Throws a UserError when none is proven, and one that is was asked for.
+ */
+export async function searchCatalog(
+  wanted: Wanted,
+  options: ArtifactCatalogOptions,
+): Promise<Candidate | undefined> {
   const access = accessOf(options);
   const {owner, name: repository} = access.repository;
-  const entry = requireVerified(
-    await listArtifactBackups(options),
-    `the artifacts of ${owner}/${repository}`,
-  );
+  const catalog = await listArtifactBackups(options);
+  const entry = choose(catalog, wanted, `the artifacts of ${owner}/${repository}`);
+  if (entry === undefined) return undefined;
   const run = await listRun({...access, runId: runIdOf(entry)});
   const metadataArtifact = run.artifacts.find((artifact) => artifact.name === `${entry.name}.json`);
   if (metadataArtifact) return {name: entry.name, metadataArtifact, run};

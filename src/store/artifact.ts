@@ -1,7 +1,7 @@
 import {latestVerified, problemOfName} from '../backup-set/naming.js';
 import {UserError} from '../errors.js';
 import type {UploadOptions} from './artifact-attempt.js';
-import {listArtifactBackups, searchVerified} from './artifact-catalog.js';
+import {listArtifactBackups, searchCatalog} from './artifact-catalog.js';
 import {findExposure} from './artifact-exposure.js';
 import {openBackup} from './artifact-open.js';
 import {saveProofArtifact, saveReportArtifacts} from './artifact-proof.js';
@@ -9,6 +9,7 @@ import {mostPartsOnDisk, receiveAsArtifacts} from './artifact-receive.js';
 import {removeArtifactLeftover, removeArtifacts} from './artifact-removal.js';
 import {listThisRun, type SearchOptions, searchArtifacts, type ThisRun} from './artifact-search.js';
 import {saveAsArtifacts} from './artifact-upload.js';
+import {needsCatalog} from './choose.js';
 import {untilAborted} from './parallel.js';
 import type {Receiving, Store} from './store.js';
 
@@ -47,8 +48,11 @@ export function artifactStore(options: ArtifactStoreOptions): Store {
     },
     async find(wanted) {
       requireService(thisRun);
-      const search = () =>
-        wanted === latestVerified ? searchVerified(options) : searchArtifacts(wanted, options);
+      // Nobody has several backups of a run to choose from, and only its newest needs no token.
+      const isOfAnyRun = wanted.name === latestVerified || options.runId === 'latest';
+      const search = async () =>
+        (isOfAnyRun && needsCatalog(wanted) && (await searchCatalog(wanted, options))) ||
+        searchArtifacts(wanted.name, options);
       return openBackup(await untilAborted(signal, search), options);
     },
     async findParent({name, id}) {

@@ -2,11 +2,12 @@ import {createHash} from 'node:crypto';
 import {readdir, readFile, rename, rm, stat, writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
 import {formatMetadata, type Metadata, parseMetadata} from '../backup-set/metadata.js';
-import {isPattern, latestVerified, matchesName, problemOfName} from '../backup-set/naming.js';
+import {isPattern, matchesName, problemOfName} from '../backup-set/naming.js';
 import {copyVerified, directorySource} from '../backup-set/source.js';
 import {describe, UserError} from '../errors.js';
 import {makeDirectories} from '../host/directories.js';
 import {debug, warning} from '../log.js';
+import {choose, needsCatalog} from './choose.js';
 import {
   listDirectory,
   removeFromDirectory,
@@ -16,7 +17,6 @@ import {
   saveReportBeside,
 } from './directory-catalog.js';
 import type {FoundBackup, LocalBackup, Store, StoredBackup} from './store.js';
-import {requireVerified} from './verified.js';
 
 /** Where a backup's metadata file is: beside its directory. */
 export function metadataPath(directory: string, name: string): string {
@@ -48,12 +48,13 @@ export function directoryStore(directory: string): Store {
       await writeMetadata(directory, metadata);
       return {location: join(directory, metadata.name)};
     },
-    find: (wanted) =>
-      wanted === latestVerified
-        ? findVerified(directory)
-        : wanted === 'latest' || isPattern(wanted)
-          ? findNewest(directory, wanted)
-          : findNamed(directory, wanted),
+    async find(wanted) {
+      const chosen = needsCatalog(wanted)
+        ? choose(await listDirectory(directory), wanted, directory)
+        : undefined;
+      const name = chosen?.name ?? wanted.name;
+      return name === 'latest' || isPattern(name) ? findNewest(directory, name) : findNamed(directory, name);
+    },
     findParent: ({name}) => findNamed(directory, name),
     list: () => listDirectory(directory),
     history: async () => (await listDirectory(directory, debug)).entries,
@@ -69,10 +70,6 @@ async function findNamed(directory: string, name: string): Promise<FoundBackup> 
     return nothingFound(directory, `There is no backup ${join(directory, name)}`);
   }
   return found(directory, name, await readMetadata(directory, name));
-}
-
-async function findVerified(directory: string): Promise<FoundBackup> {
-  return findNamed(directory, requireVerified(await listDirectory(directory), directory).name);
 }
 
 async function findNewest(directory: string, wanted: string): Promise<FoundBackup> {

@@ -1,5 +1,6 @@
-import {latestVerified, problemOfName} from '../backup-set/naming.js';
+import {problemOfName} from '../backup-set/naming.js';
 import {UserError} from '../errors.js';
+import {choose, needsCatalog} from './choose.js';
 import {findInBucket} from './s3-catalog.js';
 import {addressOfBucket, type Bucket, explained, openBucket, type S3Endpoint} from './s3-client.js';
 import {
@@ -17,7 +18,6 @@ import {receiveIntoBucket} from './s3-receive.js';
 import {nameTaken, refusalOf, statementFor} from './s3-refusal.js';
 import {abortLeftovers, abortStray, saveToBucket} from './s3-upload.js';
 import type {Store} from './store.js';
-import {requireVerified} from './verified.js';
 
 /** What keeping backups in an object store needs to know. */
 export interface S3StoreOptions extends S3Endpoint, Keeping {
@@ -54,8 +54,10 @@ export function s3Store(options: S3StoreOptions): Store {
       },
     },
     async find(wanted) {
-      if (wanted !== latestVerified) return findInBucket(bucket, wanted);
-      return findInBucket(bucket, requireVerified(await listBackups(bucket), addressOfBucket(bucket)).name);
+      const chosen = needsCatalog(wanted)
+        ? choose(await listBackups(bucket), wanted, addressOfBucket(bucket))
+        : undefined;
+      return findInBucket(bucket, chosen?.name ?? wanted.name);
     },
     findParent: ({name}) => findInBucket(bucket, name),
     list: () => listBackups(bucket),

@@ -3,6 +3,7 @@ import type {BackupFile, Metadata, ParentLink} from '../backup-set/metadata.js';
 import type {ProofRecord} from '../backup-set/proof-file.js';
 import type {ReportFiles} from '../backup-set/report-file.js';
 import type {BackupSource} from '../backup-set/source.js';
+import type {Wanted} from './choose.js';
 
 /** A finished backup on this runner's disk. */
 export interface LocalBackup {
@@ -107,9 +108,10 @@ export interface Store {
   save(backup: LocalBackup): Promise<StoredBackup>;
   /**
    * Finds a backup by exact name, by a pattern with `*` and `?` (the newest that matches), the newest of all
-   * (`latest`), or the newest whose restore was proven (`latest-verified`, newestVerified of `list`). Throws a UserError that lists what is there when nothing fits.
+   * (`latest`), or the newest whose restore was proven (`latest-verified`); where a time is given, the newest of them
+   * that was finished by then (choose.ts). Throws a UserError that lists what is there when nothing fits.
    */
-  find(wanted: string): Promise<FoundBackup>;
+  find(wanted: Wanted): Promise<FoundBackup>;
   /**
    * Finds the backup that an incremental one builds on; whether it is that one still, who asks compares (chain.ts).
    * Throws a UserError when there is none of that name.

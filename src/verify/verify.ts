@@ -90,7 +90,7 @@ export async function verify(
 ): Promise<VerifyResult> {
   const {store, runner, scratchDirectory} = surroundings;
   const decryption = await openDecryption(request.decryption, runner);
-  const stored = await store.find(request.backupName);
+  const stored = await store.find({name: request.backupName});
   noteBackup(stored);
   const {requiredAttestation: required} = request;
   const signerOf = async (one: FoundBackup) =>

@@ -189,7 +189,7 @@ test('backups of one name are told apart by their proofs, each of which is read 
     ]);
   });
   expect(cost['rest-download']).toBe(6);
-  const found = await storeOf().find('latest-verified');
+  const found = await storeOf().find({name: 'latest-verified'});
   expect(found.location).toContain('run 8 ');
 });
 
@@ -245,8 +245,24 @@ test('a backup is not removed when its metadata are not what was listed', async 
   expect(namesLeft()).toHaveLength(5);
 });
 
+test('the newest backup that was finished by a time is found, and where there is none, the oldest', async () => {
+  const older = await stored('older', 5);
+  await stored('newer', 4);
+  await stored('newest', 3);
+  const find = async (name: string, days: number) =>
+    (await storeOf({runId: 'latest'}).find({name, finishedBy: daysAgo(days)})).name;
+  expect(await find('latest', 3.5)).toBe('newer');
+  expect(await find('*', 4)).toBe('newer');
+  expect(await find('o*', 3.5)).toBe('older');
+  expect(await find('latest', 100)).toBe('older');
+  expect(await find('newest', 100)).toBe('newest');
+  await storeProof(proofOf('older', older, ['recovered']));
+  expect(await find('latest-verified', 3.5)).toBe('older');
+  await expect(find('weekly*', 3.5)).rejects.toThrow('No backup named weekly* was found');
+});
+
 test('the newest proven backup is found, by the proof of any run, and not by that of another backup', async () => {
-  const verified = () => storeOf().find('latest-verified');
+  const verified = () => storeOf().find({name: 'latest-verified'});
   const older = await stored('older', 5);
   const newer = await stored('newer', 4);
   await stored('newest', 3);
@@ -265,7 +281,7 @@ test('the newest proven backup is found, by the proof of any run, and not by tha
     metadataSha256: createHash('sha256').update(newer).digest('hex'),
   });
   // Proofs are no backups.
-  expect((await storeOf({runId: 'latest'}).find('latest')).name).toBe('newest');
+  expect((await storeOf({runId: 'latest'}).find({name: 'latest'})).name).toBe('newest');
 });
 
 test('a proof becomes an artifact of this run, and none that says less takes its place', async () => {

@@ -189,7 +189,7 @@ describe('saving', () => {
     service.setFault({at: 'upload', kind: 'reset', times: 1, artifact: 'a.pg_wal.tar'});
     service.setFault({at: 'upload', kind: 'cut', times: 1, artifact: 'a.backup_manifest'});
     await storeOf().save(backupOf('a', someFiles, root));
-    expect((await contentsOf(await storeOf().find('a'))).size).toBe(Object.keys(someFiles).length);
+    expect((await contentsOf(await storeOf().find({name: 'a'}))).size).toBe(Object.keys(someFiles).length);
   });
 
   test.for<[Operation, FaultKind, RegExp]>([
@@ -312,7 +312,7 @@ describe('in this run', () => {
   test('a backup comes back as it was stored', async () => {
     const backup = backupOf('a', someFiles, root);
     await storeOf().save(backup);
-    const found = await storeOf().find('a');
+    const found = await storeOf().find({name: 'a'});
     expect(found).toMatchObject({
       name: 'a',
       location: `artifacts of run ${thisRun.runId}`,
@@ -331,36 +331,36 @@ describe('in this run', () => {
     await stored('nightly-1', {createdAt: new Date('2026-11-01')});
     await stored('nightly[x]', {createdAt: new Date('2026-10-01')});
     await service.addArtifact({run: thisRun, name: 'report.json', content: '{}'});
-    expect((await storeOf().find('latest')).name).toBe('weekly-1');
-    expect((await storeOf().find('nightly-*')).name).toBe('nightly-2');
-    expect((await storeOf().find('nightly?1')).name).toBe('nightly-1');
-    expect((await storeOf().find('nightly[x]*')).name).toBe('nightly[x]');
-    expect((await storeOf().find('nightly-1')).name).toBe('nightly-1');
+    expect((await storeOf().find({name: 'latest'})).name).toBe('weekly-1');
+    expect((await storeOf().find({name: 'nightly-*'})).name).toBe('nightly-2');
+    expect((await storeOf().find({name: 'nightly?1'})).name).toBe('nightly-1');
+    expect((await storeOf().find({name: 'nightly[x]*'})).name).toBe('nightly[x]');
+    expect((await storeOf().find({name: 'nightly-1'})).name).toBe('nightly-1');
   });
 
   test('what is there is listed when nothing fits', async () => {
-    const none = await failureOf(storeOf().find('latest'));
+    const none = await failureOf(storeOf().find({name: 'latest'}));
     expect(none.message).toContain('There are none at all');
     expect(none.cure).toMatch(/run-id.*github-token.*actions: read/);
     await stored('nightly');
-    const other = await failureOf(storeOf().find('weekly'));
+    const other = await failureOf(storeOf().find({name: 'weekly'}));
     expect(other.message).toMatch(/No backup named weekly .* run \d+\. There are: nightly\.$/);
   });
 
   test('a backup that misses a file is refused', async () => {
     await stored('a', {without: 'pg_wal.tar'});
-    expect((await failureOf(storeOf().find('a'))).message).toContain('a.pg_wal.tar');
+    expect((await failureOf(storeOf().find({name: 'a'}))).message).toContain('a.pg_wal.tar');
   });
 
   test('metadata that is damaged is refused', async () => {
     await service.addArtifact({run: thisRun, name: 'a.base.tar', content: 'x'});
     await service.addArtifact({run: thisRun, name: 'a.json', content: '{"schemaVersion": 1'});
-    expect((await failureOf(storeOf().find('latest'))).message).toContain('Artifact a.json is not');
+    expect((await failureOf(storeOf().find({name: 'latest'}))).message).toContain('Artifact a.json is not');
   });
 
   test('a file that arrives damaged is refused, and nothing of it kept', async () => {
     await stored('a');
-    const found = await storeOf().find('a');
+    const found = await storeOf().find({name: 'a'});
     service.setFault({at: 'download', kind: 'corrupt', artifact: 'a.pg_wal.tar'});
     const scratch = directory();
     const error = await failureOf(contentsOf(found, scratch));
@@ -373,7 +373,7 @@ describe('in this run', () => {
 
   test('a download that GitHub refuses is a clear error', async () => {
     await stored('a');
-    const found = await storeOf().find('a');
+    const found = await storeOf().find({name: 'a'});
     service.setFault({at: 'GetSignedArtifactURL', kind: 'forbidden', artifact: 'a.base.tar.zst'});
     const error = await failureOf(contentsOf(found));
     expect(error.message).toContain('Artifact a.base.tar.zst could not be downloaded');
@@ -382,7 +382,7 @@ describe('in this run', () => {
   test('a download ends when the run is cancelled', async () => {
     const controller = new AbortController();
     await stored('a');
-    const found = await storeOf({signal: controller.signal}).find('a');
+    const found = await storeOf({signal: controller.signal}).find({name: 'a'});
     service.setFault({at: 'GetSignedArtifactURL', kind: 'hang', artifact: 'a.base.tar.zst'});
     const scratch = directory();
     const fetching = contentsOf(found, scratch).catch((error: unknown) => error);
@@ -398,7 +398,7 @@ describe('in this run', () => {
   test('a download whose connection is cut half-way is begun again', async () => {
     const files = {'base.tar': randomBytes(3_000_000)};
     await storeOf().save(backupOf('a', files, root));
-    const found = await storeOf().find('a');
+    const found = await storeOf().find({name: 'a'});
     service.setFault({at: 'download', kind: 'cut', times: 1, artifact: 'a.base.tar'});
     expect((await contentsOf(found)).get('base.tar')).toBe(files['base.tar'].toString('latin1'));
   });
@@ -411,8 +411,8 @@ describe('in another run', () => {
       thisRun: {serverUrl: 'https://github.com', repository: nameOf(thisRun), runId: 7},
     }).save(backupOf('a', someFiles, root));
     Object.assign(process.env, service.envOf(thisRun));
-    await failureOf(storeOf().find('a'));
-    const found = await fromElsewhere(7).find('latest');
+    await failureOf(storeOf().find({name: 'a'}));
+    const found = await fromElsewhere(7).find({name: 'latest'});
     expect(found.location).toBe(`artifacts of run 7 of octo-org/${thisRun.repository}`);
     expect((await contentsOf(found)).get('pg_wal.tar')).toBe('the write-ahead log');
   });
@@ -420,36 +420,38 @@ describe('in another run', () => {
   test('a backup of another repository is found', async () => {
     await stored('a', {run: anotherRepository()});
     const repository = nameOf(anotherRepository());
-    const found = await fromElsewhere(7, {repository}).find('a');
+    const found = await fromElsewhere(7, {repository}).find({name: 'a'});
     expect(found.location).toBe(`artifacts of run 7 of octo-org/${thisRun.repository}-other`);
     await contentsOf(found);
-    expect((await fromElsewhere('latest', {repository}).find('*')).name).toBe('a');
+    expect((await fromElsewhere('latest', {repository}).find({name: '*'})).name).toBe('a');
   });
 
   test('the API may fail for a while', async () => {
     await stored('a', {run: anotherRun()});
     service.setFault({at: 'rest-list', kind: 'unavailable', times: 1});
     service.setFault({at: 'rest-download', kind: 'reset', times: 1});
-    expect((await fromElsewhere(7).find('a')).name).toBe('a');
+    expect((await fromElsewhere(7).find({name: 'a'})).name).toBe('a');
   });
 
   test('a token is asked for', async () => {
-    const error = await failureOf(storeOf({runId: 7}).find('a'));
+    const error = await failureOf(storeOf({runId: 7}).find({name: 'a'}));
     expect(error.cure).toContain('github.token');
-    expect((await failureOf(storeOf({runId: 'latest'}).find('a'))).cure).toContain('github-token');
+    expect((await failureOf(storeOf({runId: 'latest'}).find({name: 'a'}))).cure).toContain('github-token');
   });
 
   test('a repository without a run is not guessed at', async () => {
     const repository = nameOf(anotherRepository());
-    expect((await failureOf(storeOf({repository, token: 'x'}).find('a'))).cure).toContain('run-id');
+    expect((await failureOf(storeOf({repository, token: 'x'}).find({name: 'a'}))).cure).toContain('run-id');
   });
 
   test('what the API refuses is explained', async () => {
     await stored('a', {run: anotherRun()});
-    expect((await failureOf(fromElsewhere(1).find('a'))).cure).toContain('Check run-id');
-    expect((await failureOf(fromElsewhere(7, {token: 'wrong'}).find('a'))).cure).toContain('not valid');
+    expect((await failureOf(fromElsewhere(1).find({name: 'a'}))).cure).toContain('Check run-id');
+    expect((await failureOf(fromElsewhere(7, {token: 'wrong'}).find({name: 'a'}))).cure).toContain(
+      'not valid',
+    );
     service.setFault({at: 'rest-list', kind: 'forbidden'});
-    const error = await failureOf(fromElsewhere(7).find('a'));
+    const error = await failureOf(fromElsewhere(7).find({name: 'a'}));
     expect(error.cure).toContain('actions: read');
     expect(`${error.message} ${String(error.cause)} ${output}`).not.toContain(service.token);
   });
@@ -457,7 +459,7 @@ describe('in another run', () => {
   test('a file that has expired makes a backup unfit', async () => {
     await stored('a', {run: anotherRun()});
     service.expire('a.base.tar.zst');
-    const error = await failureOf(fromElsewhere(7).find('a'));
+    const error = await failureOf(fromElsewhere(7).find({name: 'a'}));
     expect(error.message).toMatch(/a\.base\.tar\.zst .* has expired/);
   });
 });
@@ -475,21 +477,21 @@ describe('run-id: latest', () => {
       content: '{}',
       createdAt: new Date('2026-11-05'),
     });
-    const found = await fromElsewhere('latest').find('latest');
+    const found = await fromElsewhere('latest').find({name: 'latest'});
     expect(found.name).toBe('newer');
     expect(found.location).toBe(`artifacts of run 2 of octo-org/${thisRun.repository}`);
-    expect((await fromElsewhere('latest').find('o*')).name).toBe('old');
-    expect((await fromElsewhere('latest').find('old')).name).toBe('old');
+    expect((await fromElsewhere('latest').find({name: 'o*'})).name).toBe('old');
+    expect((await fromElsewhere('latest').find({name: 'old'})).name).toBe('old');
     await contentsOf(found);
   });
 
   test('lists what there is when nothing fits', async () => {
     await stored('nightly', {run: anotherRun()});
-    const error = await failureOf(fromElsewhere('latest').find('weekly*'));
+    const error = await failureOf(fromElsewhere('latest').find({name: 'weekly*'}));
     expect(error.message).toMatch(/repository octo-org\/repo-\d+\. There are: nightly\.$/);
     await stored('poisoned', {run: anotherRepository(), fromFork: true});
     const repository = nameOf(anotherRepository());
-    const nothing = await failureOf(fromElsewhere('latest', {repository}).find('latest'));
+    const nothing = await failureOf(fromElsewhere('latest', {repository}).find({name: 'latest'}));
     expect(nothing.message).toContain('There are none at all');
   });
 });

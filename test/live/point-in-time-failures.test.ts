@@ -69,7 +69,7 @@ describeWithPostgres('recovery that cannot come to its end', () => {
     expect(await refused({...inputs, 'dry-run': 'true'})).toBe(message);
   });
 
-  test.for(['nightly', 'by-hand'])('is refused for a time before the backup %s', async (name) => {
+  test.for(['nightly', 'latest', 'by-hand'])('is refused for a time before the backup %s', async (name) => {
     const inputs = archived({'backup-name': name, 'recovery-target-time': '2020-02-29 12:00:00+05:30'});
     const message = await refused(inputs);
     expect(message).toContain(

@@ -115,6 +115,14 @@ describeWithPostgres('recovery from archived WAL', () => {
     expect(result.stdout).toContain(`Recovery stopped before commit of transaction ${stop}, time `);
   });
 
+  test.for(['latest', '*'])(
+    'to a time sets out from the newest backup of %s that was finished by then',
+    async (name) => {
+      const result = await recover(first.after, {'backup-name': name, 'recovery-target-time': first.time});
+      expect(result.outputs['backup-name']).toBe('no-wal');
+    },
+  );
+
   test.for(['true', 'false'])('to an LSN, inclusive: %s', async (inclusive) => {
     const result = await recover(inclusive === 'true' ? first.after : first.before, {
       'recovery-target-lsn': first.lsn,

@@ -3,6 +3,7 @@ import {
   chownSync,
   globSync,
   mkdirSync,
+  mkdtempSync,
   readFileSync,
   rmSync,
   statSync,
@@ -23,7 +24,7 @@ import {
 import {run} from '../support/command.js';
 import {type ResultsService, startResultsService} from '../support/results-service.js';
 import {runAction, succeeded} from '../support/runner.js';
-import {backUp, backupDirectory, backupInputs} from '../support/steps.js';
+import {backUp, backupDirectory, backupInputs, writeScript} from '../support/steps.js';
 import {type Workspace, workspace} from '../support/workspace.js';
 
 const root = join(import.meta.dirname, '../..');
@@ -39,6 +40,7 @@ const blocksOf = (text: string, language: string): readonly string[] =>
 /** The page's commands, up to the copy's stop, as one script for other paths; `look` runs before everything is read. */
 function scriptOf({backup, data, port, look}: Record<'backup' | 'data' | 'port' | 'look', string>): string {
   const replaced = blocksOf(page, 'bash')
+    .filter((block) => !isDownload(block))
     .join('\n')
     .replace(/^backup=.*$/m, `backup='${backup}'`)
     .replace(/^data=.*$/m, `data='${data}'`)
@@ -49,26 +51,37 @@ function scriptOf({backup, data, port, look}: Record<'backup' | 'data' | 'port' 
   return `trap '[ ! -d "\${config:-}" ] || pg_ctl stop --pgdata="$config" --mode=immediate || true' EXIT\n${replaced}`;
 }
 
-/** Downloads the artifacts of a backup as the page says: without its name in front, the metadata beside. */
+const isDownload = (block: string) => block.includes('gh api');
+
+/** Downloads the artifacts of a backup as the page says, and gives the files to whom the directory belongs. */
 async function download(service: ResultsService, into: string): Promise<void> {
-  const {uid, gid} = ownerOf(into);
-  mkdirSync(join(into, 'nightly'));
-  for (const artifact of service.artifacts()) {
-    const file =
-      artifact.name === 'nightly.json' ? artifact.name : artifact.name.replace(/^nightly\./, 'nightly/');
-    writeFileSync(join(into, file), await service.contentOf(artifact));
-    chownSync(join(into, file), uid, gid);
-  }
-  chownSync(join(into, 'nightly'), uid, gid);
+  const {uid, gid} = statSync(into);
+  const script = blocksOf(page, 'bash')
+    .filter(isDownload)
+    .join('\n')
+    .replace(/^repository=.*$/m, 'repository=octo-org/octo-repo run=4242 name=nightly');
+  await run('bash', ['-euo', 'pipefail', '-c', script], {cwd: into, env: ghFor(service, into)});
+  await run('chown', ['-R', `${uid}:${gid}`, into]);
 }
 
-const ownerOf = (path: string) => statSync(path);
+/** The environment of a `gh` that asks the stand-in: the real one speaks HTTPS alone. */
+function ghFor(service: ResultsService, directory: string): Record<string, string> {
+  const programs = mkdtempSync(join(directory, 'gh-'));
+  const get = `curl --silent --show-error --fail --header 'authorization: token ${service.token}'`;
+  writeScript(join(programs, 'gh'), [
+    `set -eu`,
+    `[ "$1" = api ]; shift`,
+    `if [ "$1" != --paginate ]; then exec curl --silent --fail "$(${get} --output /dev/null --write-out '%{redirect_url}' "${service.env.GITHUB_API_URL}/$1")"; fi`,
+    `for page in 1 2 3 4 5 6 7 8 9; do ${get} "${service.env.GITHUB_API_URL}/$2&page=$page" | jq -r "$4"; done`,
+  ]);
+  return {PATH: `${programs}:${process.env.PATH}`};
+}
 
 /** A directory of the account that servers run as. */
 function serverDirectory(home: Workspace, source: Cluster): string {
   const path = join(home.root, 'srv');
   mkdirSync(path);
-  const {uid, gid} = ownerOf(source.dataDirectory);
+  const {uid, gid} = statSync(source.dataDirectory);
   chownSync(path, uid, gid);
   return path;
 }
@@ -87,6 +100,11 @@ describeWithPostgres('the commands of docs/restore-by-hand.md', () => {
       succeeded(await runAction(inputs, {workspace: home, env: service.env}));
       const place = serverDirectory(home, source);
       await download(service, place);
+      const [, , listArtifacts = ''] = blocksOf(read('docs/retention.md'), 'bash');
+      const listed = await run('bash', ['-c', listArtifacts.replace('octo-org/shop', 'octo-org/octo-repo')], {
+        env: ghFor(service, home.root),
+      });
+      expect(listed).toMatch(/^20\S+Z\tnightly\t4242\n$/);
       const port = String(await freePort());
       const look = `psql --host="$config" --port=${port} --username=postgres --dbname=postgres --tuples-only --command="select 'there are ' || count(*) from far"`;
       const script = scriptOf({backup: join(place, 'nightly'), data: join(place, 'data'), port, look});
@@ -109,6 +127,24 @@ describeWithPostgres('what else the pages give to paste', () => {
     return () => source.remove();
   });
 
+  test('docs/retention.md lists the backups of a directory, the oldest first', async () => {
+    const home = workspace();
+    await backUp(source, home, {'backup-name': 'older', report: 'true'});
+    await backUp(source, home, {'backup-name': 'newer'});
+    const inputs = {mode: 'verify', storage: 'directory', 'backup-name': 'older'};
+    succeeded(await runAction(inputs, {workspace: home}));
+    const [list = ''] = blocksOf(read('docs/retention.md'), 'bash');
+    const listed = await run('bash', ['-c', list.replace('/srv/backups', join(home.directory, 'backups'))]);
+    const rows = listed
+      .trimEnd()
+      .split('\n')
+      .map((row) => row.split('\t').slice(1));
+    expect(rows).toEqual([
+      ['older', expect.stringMatching(/^\d+ MB$/), 'manifest-verified'],
+      ['newer', expect.stringMatching(/^\d+ MB$/), 'not proven'],
+    ]);
+  });
+
   test.each(['in the data directory', 'elsewhere'])(
     'README restores a backup in few lines, configuration %s',
     async (where) => {
@@ -123,7 +159,7 @@ describeWithPostgres('what else the pages give to paste', () => {
       }
       await backUp(origin, home, {compress: 'client-zstd:level=1'});
       const place = serverDirectory(home, source);
-      const {uid, gid} = ownerOf(place);
+      const {uid, gid} = statSync(place);
       await run('cp', ['-r', '--', backupDirectory(home), join(place, 'nightly')]);
       await run('chown', ['-R', `${uid}:${gid}`, place]);
       const [block = ''] = blocksOf(read('README.md'), 'bash').filter((one) =>

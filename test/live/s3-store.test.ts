@@ -81,7 +81,7 @@ describeWithObjectStore('the store for S3', (ceph) => {
     );
   };
   const expectSame = async (name: string, files: Files): Promise<void> => {
-    const found = await storeOf().find(name);
+    const found = await storeOf().find({name});
     for (const [file, content] of Object.entries(files))
       expect((await read(found, file)).equals(Buffer.from(content))).toBe(true);
   };
@@ -297,26 +297,30 @@ describeWithObjectStore('the store for S3', (ceph) => {
     await bucket.put('notes.json', 'no metadata');
     await bucket.put('notes/base.tar', 'x');
     await bucket.put('nightly-9999.json', formatMetadata(metadataOf('nightly-9999', {'base.tar': 'x'})));
-    const found = await storeOf().find('latest');
+    const found = await storeOf().find({name: 'latest'});
     expect(found.name).toBe(`nightly-${newest}`);
     expect(proxy.seen.length).toBeLessThan(12);
     proxy.clear();
-    expect((await storeOf().find('nightly-00??')).name).toBe('nightly-0099');
+    expect((await storeOf().find({name: 'nightly-00??'})).name).toBe('nightly-0099');
+    // As for a recovery to that time.
+    expect((await storeOf().find({name: 'latest', finishedBy: times[500]})).name).toBe('nightly-0500');
   });
 
   test('gives no half backup, and tells what is wrong with it', async () => {
     await storeOf().save(backupOf('a'));
     await bucket.remove('a/pg_wal.tar');
-    expect((await failureOf(storeOf().find('latest'))).message).toContain('a/pg_wal.tar is missing');
+    expect((await failureOf(storeOf().find({name: 'latest'}))).message).toContain('a/pg_wal.tar is missing');
     await bucket.put('a/pg_wal.tar', 'short');
-    expect((await failureOf(storeOf().find('a'))).message).toMatch(/a\/pg_wal.tar has 5 bytes of \d+/);
+    expect((await failureOf(storeOf().find({name: 'a'}))).message).toMatch(
+      /a\/pg_wal.tar has 5 bytes of \d+/,
+    );
     await bucket.remove('a.json');
-    expect((await failureOf(storeOf().find('a'))).message).toMatch(/not complete/);
-    expect((await failureOf(storeOf().find('latest'))).message).toContain('There are none at all.');
+    expect((await failureOf(storeOf().find({name: 'a'}))).message).toMatch(/not complete/);
+    expect((await failureOf(storeOf().find({name: 'latest'}))).message).toContain('There are none at all.');
     await bucket.put('plain/PG_VERSION', '15');
-    expect((await failureOf(storeOf().find('plain'))).message).toContain('empty directories');
+    expect((await failureOf(storeOf().find({name: 'plain'}))).message).toContain('empty directories');
     await bucket.put('hostile/../x', '15');
-    expect((await failureOf(storeOf().find('hostile'))).message).toContain('is no file');
+    expect((await failureOf(storeOf().find({name: 'hostile'}))).message).toContain('is no file');
   });
 
   test('reads a file to the byte wherever it is cut, beside others, and not on when nobody asks', async () => {
@@ -329,7 +333,7 @@ describeWithObjectStore('the store for S3', (ceph) => {
       '3.tar': randomBytes(4 * 2 ** 20 + 256 * 1024),
     };
     await storeOf().save(backupOf('a', files));
-    const found = await storeOf().find('a');
+    const found = await storeOf().find({name: 'a'});
     for (const key of ['base.tar', 'pg_wal.tar', '3.tar'])
       for (let cut = 0; cut < 5; cut++)
         proxy.spoil({at: 'GetObject', key, times: 1}, {kind: 'cut', afterBytes: random(4 * 2 ** 20)});
@@ -344,7 +348,7 @@ describeWithObjectStore('the store for S3', (ceph) => {
 
   test('tells of a file that is damaged, replaced, gone or closed while it is read', async () => {
     await storeOf().save(backupOf('a', large));
-    const found = await storeOf().find('a');
+    const found = await storeOf().find({name: 'a'});
     proxy.spoil({at: 'GetObject', key: 'base.tar', times: 1}, {kind: 'corrupt'});
     const damaged = await failureOf(read(found, 'base.tar'));
     expect(damaged.message).toMatch(/base\.tar: as it arrived from s3:.*its SHA-256 is .*run the step again/);

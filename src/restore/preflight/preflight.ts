@@ -26,6 +26,7 @@ import type {FoundBackup, Store} from '../../store/store.js';
 import {unlock} from '../../store/unlock.js';
 import type {Destination} from '../destination.js';
 import {judgeMatch} from '../match.js';
+import {targetTime} from '../recovery/recovery-target.js';
 import type {RestoreRequest} from '../request.js';
 import {meetPrimary, type Primary} from '../standby/primary.js';
 import {checkFetchSpace, checkSpace, surveyTarget, type Target, unpackedBytes} from '../target.js';
@@ -106,10 +107,10 @@ export async function preflight(asked: RestoreRequest, judging: Judging): Promis
 
 /** A backup, and who attests it; nothing of one that lacks the attestation that it must have is decrypted. */
 async function findTrusted(
-  {backupName, requiredAttestation: required}: RestoreRequest,
+  {backupName, recovery, requiredAttestation: required}: RestoreRequest,
   {store, runner, claim, decryption}: Judging & Pick<Ready, 'decryption'>,
 ): Promise<{readonly backup: FoundBackup; readonly notes: readonly Finding[]}> {
-  const found = await store.find(backupName);
+  const found = await store.find({name: backupName, finishedBy: targetTime(recovery)});
   noteBackup(found);
   const checking = {runner, scratchDirectory: claim.directory};
   const signer = required && (await requireAttestation(found, required, checking));

@@ -20,6 +20,12 @@ export function describeTarget({kind, value}: RecoveryTarget): string {
   }
 }
 
+/** The time up to which a recovery goes; undefined when it goes by something else. */
+export function targetTime({target}: RecoveryRequest): Date | undefined {
+  if (target?.kind !== 'time') return undefined;
+  return new Date((parseTimestamp(target.value) ?? Number.NaN) / 1000);
+}
+
 /** Which states a backup can be recovered to. */
 export interface BackupReach {
   readonly startLsn: string;
@@ -93,7 +99,7 @@ function requireTimeInReach(value: string, reach: BackupReach): string | undefin
 function tooEarly(target: string, earliest: string): UserError {
   return new UserError(
     `${target} lies before the end of the backup. The earliest that this backup can be recovered to is ${earliest}.`,
-    'Restore an older backup (backup-name), choose a later target, or set recovery-target: immediate, which stops at the end of this backup.',
+    'Restore an older backup (backup-name: latest, or a pattern, takes the newest that was finished by a recovery-target-time, and this one where there is none), choose a later target, or set recovery-target: immediate, which stops at the end of this backup.',
   );
 }
 

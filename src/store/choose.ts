@@ -1,0 +1,47 @@
+import {type Catalog, type CatalogEntry, newestBy, newestFirst} from '../backup-set/catalog.js';
+import {isPattern, latestVerified, matchesName} from '../backup-set/naming.js';
+import {isVerified} from '../backup-set/proof-file.js';
+import {UserError} from '../errors.js';
+
+/** Which backup a step is looking for. */
+export interface Wanted {
+  /** An exact name, a pattern with `*` and `?`, `latest`, or `latest-verified`. */
+  readonly name: string;
+  /** Of several that fit, the newest that was finished by then is meant; undefined: the newest. */
+  readonly finishedBy?: Date | undefined;
+}
+
+/** Whether nothing but the catalog tells which backup is meant: its proof, or when it was finished. */
+export function needsCatalog({name, finishedBy}: Wanted): boolean {
+  return name === latestVerified || (finishedBy !== undefined && (name === 'latest' || isPattern(name)));
+}
+
+/**
+ * The backup of a catalog that is meant; undefined when none has such a name. Throws a UserError that tells what is
+ * there when none of them is proven, and one that is was asked for.
+ */
+export function choose(
+  {entries}: Catalog,
+  {name, finishedBy}: Wanted,
+  location: string,
+): CatalogEntry | undefined {
+  const fitting =
+    name === latestVerified
+      ? requireVerified(entries, location)
+      : entries.filter((entry) => matchesName(entry.name, name));
+  return newestBy(fitting, finishedBy);
+}
+
+function requireVerified(entries: readonly CatalogEntry[], location: string): readonly CatalogEntry[] {
+  const verified = entries.filter(({proof}) => isVerified(proof));
+  if (verified.length > 0) return verified;
+  const [newest] = newestFirst(entries);
+  const there =
+    newest === undefined
+      ? 'There is no complete backup at all.'
+      : `There are ${entries.length}, the newest is ${newest.name}${newest.proof ? `, proven ${newest.proof.proof} alone` : ''}.`;
+  throw new UserError(
+    `No backup in ${location} is proven to restore. ${there}`,
+    'A mode: restore that succeeds, and reaches recovered, writes that proof: run one with backup-name: latest.',
+  );
+}
