@@ -65,22 +65,21 @@ export async function planBackup(
     (end) => finalDirectory + end,
   );
   await refuseTaken(runner, [...beside, ...tablespaceMapping.values()]);
-  await requireWritable(runner, request.directory);
   if (client.host !== runner) refuseRemotePaths(request, client, tablespaceMapping);
   // A file in a container cannot be read from here while it grows.
   const isStreamed = mayStream && client.host === runner;
   const isEncrypted = encryption !== undefined;
+  const serverMajor = majorOf(server.versionNumber);
+  const [compression] = await Promise.all([
+    chooseCompression(request, {runner, client, serverMajor, isStreamed}),
+    requireWritable(runner, request.directory),
+  ]);
   const partialDirectory = isStreamed ? await chooseWindow(runner, {onDisk, isEncrypted}) : onDisk;
   return {
     request,
     server,
     client,
-    compression: await chooseCompression(request, {
-      runner,
-      client,
-      serverMajor: majorOf(server.versionNumber),
-      isStreamed,
-    }),
+    compression,
     ...(encryption && {encryption}),
     ...(parent && {parent}),
     isStreamed,

@@ -6,7 +6,7 @@ import type {Host} from '../host/host.js';
 import {type Answers, askServer, nothingBySql, type ServerFacts} from '../postgres/facts.js';
 import {explain} from '../postgres/failures.js';
 import {type Installer, packageOf} from '../postgres/install.js';
-import {type Client, findClient, type Vantage} from '../postgres/programs.js';
+import {type Client, findClient, listClients, type Vantage} from '../postgres/programs.js';
 import {majorOf} from '../postgres/version.js';
 import {judgeAttestation} from '../provenance/attest.js';
 import type {Store} from '../store/store.js';
@@ -47,6 +47,9 @@ export interface Ready {
  */
 export async function preflight(request: BackupRequest, surroundings: BackupSurroundings): Promise<Ready> {
   const {runner, vantages, store, installer} = surroundings;
+  // Meanwhile, since it takes as long as the server does to answer.
+  const listing = listClients(vantages[0]);
+  listing.catch(() => 'told by whoever waits for it');
   const [canStream, answers, name, encryption, exposure] = await Promise.all([
     canPunchHoles(runner),
     askServer(vantages[0].connection, request.stallTimeoutSeconds),
@@ -64,6 +67,7 @@ export async function preflight(request: BackupRequest, surroundings: BackupSurr
     wanted: request.pgVersion,
     // Nothing is installed for a backup that cannot be taken.
     dryRun: request.dryRun || isHindered,
+    listing,
     ...(installer && {installer}),
   };
   const version = versionOf(answers);

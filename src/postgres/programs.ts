@@ -27,20 +27,26 @@ export interface Acquisition {
   readonly dryRun: boolean;
 }
 
+/** The client programs of a place, for whoever does not know yet which version is needed. */
+export function listClients({host}: Vantage): Promise<readonly Programs[]> {
+  return listPrograms(host, clientPrograms);
+}
+
 /**
  * Finds a `pg_basebackup` that can back up a server of a major version, in the first place that has one: of the same
  * major, else the next newer (an older client refuses a newer server); else has it installed in the first place,
- * which is the runner. Throws a UserError that says how to get one.
+ * which is the runner. `listing` is what that place has, where it was begun to look before. Throws a UserError that says
+ * how to get one.
  */
 export async function findClient(
   vantages: readonly [Vantage, ...Vantage[]],
   serverMajor: number,
-  acquisition: Acquisition,
+  acquisition: Acquisition & {readonly listing?: Promise<readonly Programs[]>},
 ): Promise<Client> {
-  const {wanted} = acquisition;
+  const {wanted, listing} = acquisition;
   const seen: string[] = [];
   for (const vantage of vantages) {
-    const found = await listPrograms(vantage.host, clientPrograms);
+    const found = await (vantage === vantages[0] && listing ? listing : listClients(vantage));
     const programs = chooseClient(found, serverMajor, wanted);
     if (programs) return {...vantage, programs};
     seen.push(`${vantage.host.name} has ${nameAll(found, 'pg_basebackup')}`);
@@ -56,7 +62,7 @@ export async function findClient(
   const lack = `The server is PostgreSQL ${serverMajor}; ${seen.join('; ')}.`;
   const hint = vantages.length === 1 ? containerHint : '';
   const programs = await acquire({what: 'client', major: target, lack, hint, ...acquisition}, async () =>
-    chooseClient(await listPrograms(here.host, clientPrograms), serverMajor, wanted),
+    chooseClient(await listClients(here), serverMajor, wanted),
   );
   if (programs) return {...here, programs};
   throw new UserError(

@@ -14,6 +14,10 @@ const chart = [
   'xychart-beta',
 ];
 
+/** Mermaid's own are mostly pale, and much alike; these differ, on white and on black. One for each slice that there can be. */
+const colours = ['#2f81f7', '#f0883e', '#3fb950', '#db61a2', '#e3b341', '#a371f7', '#39c5cf', '#8b949e'];
+const pie = `%%{init: {"themeVariables": {${colours.map((colour, index) => `"pie${index + 1}": "${colour}"`).join(', ')}}}}%%`;
+
 /** Names come from users and servers: whatever is no letter or digit is written by its number (Mermaid, "Entity codes"). */
 function label(text: string): string {
   const most = 40;
@@ -86,11 +90,12 @@ export function pies({title, items}: Shares): readonly string[] {
   const rest = items.filter((item) => !large.includes(item) && item.sizeBytes > 0);
   const restBytes = rest.reduce((sum, {sizeBytes}) => sum + sizeBytes, 0);
   const others = {label: `${rest.length} others`, sizeBytes: restBytes};
-  const slices = [...large, ...(rest.length > 1 ? [others] : rest)];
-  if (slices.length < 2) return [];
+  const shown = [...large, ...(rest.length > 1 ? [others] : rest)];
+  if (shown.length < 2) return [];
   return picture([
+    pie,
     `pie title ${title}`,
-    ...slices.map((slice) => `  "${label(slice.label)}, ${size(slice.sizeBytes)}" : ${slice.sizeBytes}`),
+    ...shown.map((slice) => `  "${label(slice.label)}, ${size(slice.sizeBytes)}" : ${slice.sizeBytes}`),
   ]);
 }
 

@@ -33,6 +33,8 @@ describeWithPostgres('a summary', () => {
         for (const text of said) expect(await page.getByText(text).first().isVisible()).toBe(true);
         expect(await page.evaluate('document.documentElement.scrollWidth')).toBeLessThanOrEqual(1000);
         await keepPicture(name, page, page.locator('body'));
+        // What is seen of it without scrolling.
+        await keepPicture(`${name}-top`, page);
       } finally {
         await page.close();
       }
