@@ -70,9 +70,9 @@ export async function planBackup(
   const isStreamed = mayStream && client.host === runner;
   const isEncrypted = encryption !== undefined;
   const serverMajor = majorOf(server.versionNumber);
-  const [compression] = await Promise.all([
-    chooseCompression(request, {runner, client, serverMajor, isStreamed}),
+  const [, compression] = await Promise.all([
     requireWritable(runner, request.directory),
+    chooseCompression(request, {runner, client, serverMajor, isStreamed}),
   ]);
   const partialDirectory = isStreamed ? await chooseWindow(runner, {onDisk, isEncrypted}) : onDisk;
   return {

@@ -1,4 +1,5 @@
 import {ageSeconds} from '../backup-set/age.js';
+import type {ProofLevel} from '../backup-set/proof.js';
 import {messageOf, UserError} from '../errors.js';
 import {HinderedError} from '../finding.js';
 import type {Journal} from '../journal.js';
@@ -10,17 +11,17 @@ import {ladderTable, rungOf} from './ladder-table.js';
 import {timelineOf} from './timeline.js';
 import {age} from './units.js';
 
-/** The verdict by the step's mode: behind the backup's name, and where no backup was found. */
-const failures: Readonly<Record<string, readonly [known: string, unknown: string]>> = {
+/** The verdict by the step's mode: on a backup that was examined, and where none was. */
+const failures: Readonly<Record<string, readonly [examined: string, otherwise: string]>> = {
   backup: [': the step failed', 'The backup step failed'],
-  restore: [' is not proven: its restore failed', 'The backup is not proven: its restore failed'],
-  verify: [' is not proven: its verification failed', 'The backup is not proven: its verification failed'],
-  prepare: ['', 'The server is not prepared for backups'],
+  restore: [' is not proven: its restore failed', 'The restore failed'],
+  verify: [' is not proven: its verification failed', 'The verification failed'],
+  prepare: [': the step failed', 'The server is not prepared for backups'],
 };
 
 /**
- * What there is to tell of a step that failed: of which backup, what happened, what to do, what was found before it began, how far a
- * restore had come, and where the time went.
+ * What there is to tell of a step that failed: of which backup, what happened, what to do, what was found before it
+ * began, how far a restore had come, and where the time went.
  */
 export function failureContent(thrown: unknown, mode: string, journal: Journal): Content {
   return {
@@ -37,21 +38,29 @@ export function failureContent(thrown: unknown, mode: string, journal: Journal):
   };
 }
 
-function titleOf(mode: string, {backup}: Journal): Text {
-  const [known, unknown] = failures[mode] ?? ['', 'The step failed'];
-  return backup ? ['Backup ', {code: backup.name}, known] : unknown;
+function titleOf(mode: string, journal: Journal): Text {
+  const [examined, otherwise] = failures[mode] ?? [': the step failed', 'The step failed'];
+  if (!journal.backup) return otherwise;
+  const isJudged = mode === 'backup' || isExamined(journal);
+  return ['Backup ', {code: journal.backup.name}, isJudged ? examined : ': the step failed'];
+}
+
+/** Whether the step came so far as to look at the backup itself: what fails before says nothing of it. */
+function isExamined({phases}: Journal): boolean {
+  return phases.some(({name}) => name !== 'Preflight');
 }
 
 /** A backup that nobody could restore is not safe, whatever the reason. */
-function verdictOf(thrown: unknown, mode: string, {backup}: Journal): readonly Block[] {
+function verdictOf(thrown: unknown, mode: string, journal: Journal): readonly Block[] {
+  const {backup} = journal;
   if (!backup || (mode !== 'restore' && mode !== 'verify')) return [];
-  const reached = thrown instanceof UnprovenError ? thrown.achieved.reached : new Set<never>();
+  const reached = thrown instanceof UnprovenError ? thrown.achieved.reached : new Set<ProofLevel>();
   const {metadata, location} = backup;
   return tableOf(
-    ['Safe?', 'Proven', 'Age', 'From'],
+    ['Safe?', 'Proven by this step', 'Age', 'From'],
     [
       [
-        '🔴 Not proven',
+        isExamined(journal) ? '🔴 Not proven as asked' : '⚪ Not examined',
         reached.size === 0 ? 'nothing' : rungOf(reached),
         metadata ? age(ageSeconds(metadata.finishedAt)) : 'not known',
         location ?? 'not known',

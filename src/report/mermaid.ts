@@ -14,7 +14,7 @@ const chart = [
   'xychart-beta',
 ];
 
-/** Mermaid's own are mostly pale, and much alike; these differ, on white and on black. One for each slice that there can be. */
+/** Mermaid's own are mostly pale, and much alike; these differ, on white and on black: `mostSlices`, and the others. */
 const colours = ['#2f81f7', '#f0883e', '#3fb950', '#db61a2', '#e3b341', '#a371f7', '#39c5cf', '#8b949e'];
 const pie = `%%{init: {"themeVariables": {${colours.map((colour, index) => `"pie${index + 1}": "${colour}"`).join(', ')}}}}%%`;
 

@@ -30,13 +30,16 @@ export interface Candidate {
   readonly run: RunArtifacts;
 }
 
+/** At least one, the newest first. */
+export type Candidates = readonly [Candidate, ...Candidate[]];
+
 const client = new DefaultArtifactClient();
 
 /**
- * The newest backup that fits: `latest`, an exact name, or a pattern. Throws a UserError that lists the backups
- * that are there when none does, or says what is missing to look there at all.
+ * The backups of a run that fit, the newest first, or the newest of a repository: `latest`, an exact name, or a pattern.
+ * Throws a UserError that lists the backups that are there when none does, or says what is missing to look there at all.
  */
-export async function searchArtifacts(wanted: string, options: SearchOptions): Promise<Candidate> {
+export async function searchArtifacts(wanted: string, options: SearchOptions): Promise<Candidates> {
   const {thisRun, runId, repository = thisRun.repository, token} = options;
   const isHere = isSame(repository, thisRun.repository);
   if (runId === undefined && !isHere) {
@@ -46,11 +49,11 @@ export async function searchArtifacts(wanted: string, options: SearchOptions): P
     );
   }
   if (isHere && (runId === undefined || runId === thisRun.runId))
-    return newestIn(await listThisRun(thisRun), wanted);
+    return candidatesIn(await listThisRun(thisRun), wanted);
   if (token === undefined) throw tokenIsMissing();
   const from = {repository, token};
-  if (runId === 'latest') return newestInRepository(wanted, from);
-  return newestIn(await listRun({...from, runId: runId ?? thisRun.runId}), wanted);
+  if (runId === 'latest') return [await newestInRepository(wanted, from)];
+  return candidatesIn(await listRun({...from, runId: runId ?? thisRun.runId}), wanted);
 }
 
 /** The artifacts of this run, the newest of each name. Needs no token. */
@@ -88,9 +91,9 @@ function backupsIn(run: RunArtifacts, wanted: string): Candidate[] {
     );
 }
 
-function newestIn(run: RunArtifacts, wanted: string): Candidate {
-  const [newest] = backupsIn(run, wanted);
-  if (newest !== undefined) return newest;
+function candidatesIn(run: RunArtifacts, wanted: string): Candidates {
+  const [newest, ...older] = backupsIn(run, wanted);
+  if (newest !== undefined) return [newest, ...older];
   const there = backupsIn(run, 'latest').map(({name}) => name);
   throw nothingFound(wanted, `the ${run.location}`, there);
 }

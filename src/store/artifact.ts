@@ -9,9 +9,9 @@ import {mostPartsOnDisk, receiveAsArtifacts} from './artifact-receive.js';
 import {removeArtifactLeftover, removeArtifacts} from './artifact-removal.js';
 import {listThisRun, type SearchOptions, searchArtifacts, type ThisRun} from './artifact-search.js';
 import {saveAsArtifacts} from './artifact-upload.js';
-import {needsCatalog} from './choose.js';
+import type {Wanted} from './choose.js';
 import {untilAborted} from './parallel.js';
-import type {Receiving, Store} from './store.js';
+import type {FoundBackup, Receiving, Store} from './store.js';
 
 export type {Repository} from './artifact-listing.js';
 export type {ThisRun} from './artifact-search.js';
@@ -48,17 +48,13 @@ export function artifactStore(options: ArtifactStoreOptions): Store {
     },
     async find(wanted) {
       requireService(thisRun);
-      // Nobody has several backups of a run to choose from, and only its newest needs no token.
-      const isOfAnyRun = wanted.name === latestVerified || options.runId === 'latest';
-      const search = async () =>
-        (isOfAnyRun && needsCatalog(wanted) && (await searchCatalog(wanted, options))) ||
-        searchArtifacts(wanted.name, options);
-      return openBackup(await untilAborted(signal, search), options);
+      return untilAborted(signal, () => findArtifacts(wanted, options));
     },
     async findParent({name, id}) {
       requireService(thisRun);
       const search = () => searchArtifacts(name, {...options, ...inRun(id)});
-      return openBackup(await untilAborted(signal, search), options);
+      const [parent] = await untilAborted(signal, search);
+      return openBackup(parent, options);
     },
     list: () => untilAborted(signal, () => listArtifactBackups(options)),
     remove: (entry) => untilAborted(signal, () => removeArtifacts(entry, options)),
@@ -67,6 +63,26 @@ export function artifactStore(options: ArtifactStoreOptions): Store {
     saveReport: (files) => untilAborted(signal, () => saveReportArtifacts(files, options)),
   };
 }
+
+/** By the catalog, where the backups of all runs come into question; else among those of one run, which needs none. */
+async function findArtifacts(wanted: Wanted, options: ArtifactStoreOptions): Promise<FoundBackup> {
+  const {name, finishedBy} = wanted;
+  const isOfAnyRun = name === latestVerified || options.runId === 'latest';
+  if (name === latestVerified || (finishedBy && isOfAnyRun)) {
+    const chosen = await searchCatalog(wanted, options);
+    if (chosen) return openBackup(chosen, options);
+  }
+  const [newest, ...older] = await searchArtifacts(name, options);
+  let found = await openBackup(newest, options);
+  for (const candidate of older) {
+    if (finishedBy === undefined || isFinishedBy(found, finishedBy)) break;
+    found = await openBackup(candidate, options);
+  }
+  return found;
+}
+
+const isFinishedBy = ({metadata}: FoundBackup, time: Date) =>
+  metadata !== undefined && Date.parse(metadata.finishedAt) <= time.getTime();
 
 /** GitHub takes 500 artifacts of a job (GitHub Docs, "actions/upload-artifact", Limitations); other steps may make some. */
 const mostArtifacts = 450;

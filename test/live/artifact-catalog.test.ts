@@ -258,6 +258,21 @@ test('the newest backup that was finished by a time is found, and where there is
   expect(await find('newest', 100)).toBe('newest');
   await storeProof(proofOf('older', older, ['recovered']));
   expect(await find('latest-verified', 3.5)).toBe('older');
+  // A run with several of them.
+  const ofRun = storeOf({runId: 7});
+  expect((await ofRun.find({name: '*', finishedBy: daysAgo(3.5)})).name).toBe('newer');
+  expect((await ofRun.find({name: 'latest', finishedBy: daysAgo(100)})).name).toBe('older');
+  expect((await ofRun.find({name: 'latest'})).name).toBe('newest');
+  // One name in several runs.
+  const longAgo = daysAgo(9);
+  const json = metadataText('newest', longAgo.toISOString(), {});
+  for (const [file, content] of Object.entries({...files, json}))
+    await service.addArtifact({
+      ...{run: {...thisRun, runId: 8}, createdAt: longAgo},
+      ...{name: `newest.${file}`, content},
+    });
+  const sameName = await storeOf({runId: 'latest'}).find({name: 'newest', finishedBy: daysAgo(8)});
+  expect(sameName.metadata?.finishedAt).toBe(longAgo.toISOString());
   await expect(find('weekly*', 3.5)).rejects.toThrow('No backup named weekly* was found');
 });
 

@@ -90,6 +90,7 @@ describeWithPostgres('before a restore', () => {
       for (const subject of ['Target', 'Port', 'Age', 'WAL', 'Disk', 'Programs', 'Check amcheck', 'Memory'])
         expect(result.summary).toContain(`| ❌ | ${subject} |`);
       expect(result.summary).toContain('| ⚠️ | Check checksums |');
+      expect(result.summary).toContain('| ⚪ Not examined | nothing |');
       expect(result.stdout).not.toContain('Extract');
       expect(listAll(home.temp)).toEqual(['pgdata', 'pgdata/precious']);
       expect(processesOf(home.root)).toEqual([]);
@@ -149,7 +150,9 @@ describeWithPostgres('before a restore', () => {
       expect(result.summary).toContain(`| ✅ | ${level} |`);
     expect(result.summary).toContain('| ➖ | checked |');
     expect(result.summary).toMatch(/^### ❌ Backup `\S+` is not proven: its restore failed$/m);
-    expect(result.summary).toMatch(/^\| 🔴 Not proven \| read \(rung 6 of 7\) \| \d+ s \| .*\/backups/m);
+    expect(result.summary).toMatch(
+      /^\| 🔴 Not proven as asked \| read \(rung 6 of 7\) \| \d+ (s|min) \| .*\/backups/m,
+    );
     expect(result.summary).toMatch(/\| manifest \| every file .* \| [\d.]+ \|/);
     expect(result.summary).toMatch(/\| dump \| every row .* \| [\d.]+ \|/);
     expect(result.summary).not.toContain('| check-sql |');
@@ -161,7 +164,7 @@ describeWithPostgres('before a restore', () => {
     const result = await runAction(restoreInputs({'backup-name': 'none'}), {workspace: copyOf(sound)});
     expect(failure(result)).toContain('There is no backup');
     expect(result.summary).not.toContain('✅');
-    expect(result.summary).toContain('### ❌ The backup is not proven: its restore failed');
+    expect(result.summary).toContain('### ❌ The restore failed');
   });
 
   test('an input that is misspelt is told with the one that was meant', async () => {

@@ -79,7 +79,7 @@ describeWithPostgres('a summary', () => {
       expect(failure(failed)).toContain(archive);
       await look('summary-failed', failed, [
         'is not proven: its restore failed',
-        '🔴 Not proven',
+        '🔴 Not proven as asked',
         'What to do',
       ]);
     });

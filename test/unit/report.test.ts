@@ -30,22 +30,27 @@ describe('the job summary', () => {
   });
 
   test('of a step that failed names the backup that it is about, and calls none safe', () => {
-    const journal = {phases: [], samples: [], backup: {name: 'nightly', location: 'backups/nightly'}};
+    const phase = {startedAt: 0, seconds: 1, failed: true};
+    const journal = (...names: readonly string[]): Journal => ({
+      phases: names.map((name) => ({...phase, name})),
+      samples: [],
+      backup: {name: 'nightly', location: 'backups/nightly'},
+    });
     const failed = (mode: string, of: Journal) =>
       markdownOf(failureContent(new UserError('It broke.', 'Mend it.'), mode, of))
         .split('\n')
         .filter(Boolean);
-    expect(failed('backup', journal)).toEqual(['### ❌ Backup `nightly`: the step failed', ...told]);
-    expect(failed('verify', journal).slice(0, 4)).toEqual([
+    expect(failed('backup', journal())).toEqual(['### ❌ Backup `nightly`: the step failed', ...told]);
+    expect(failed('verify', journal('Verify nightly')).slice(0, 4)).toEqual([
       '### ❌ Backup `nightly` is not proven: its verification failed',
-      '| Safe? | Proven | Age | From |',
+      '| Safe? | Proven by this step | Age | From |',
       '| --- | --- | --- | --- |',
-      '| 🔴 Not proven | nothing | not known | backups/nightly |',
+      '| 🔴 Not proven as asked | nothing | not known | backups/nightly |',
     ]);
-    expect(failed('restore', {phases: [], samples: []})).toEqual([
-      '### ❌ The backup is not proven: its restore failed',
-      ...told,
-    ]);
+    const [title, , , row] = failed('restore', journal('Preflight'));
+    expect(title).toBe('### ❌ Backup `nightly`: the step failed');
+    expect(row).toBe('| ⚪ Not examined | nothing | not known | backups/nightly |');
+    expect(failed('restore', {phases: [], samples: []})).toEqual(['### ❌ The restore failed', ...told]);
   });
 
   test('tells in words what the pictures show', () => {

@@ -112,11 +112,13 @@ export async function replaceData(server: Server, replacing: Replacing): Promise
   await carryConfiguration(server, replacing);
   info(`Stop container ${service.name}, and start it on the restored data`);
   const since = Date.now();
+  let runsOnRestored = false;
   try {
     await swapData(service);
+    runsOnRestored = true;
     await awaitStart(service, {since, timeoutSeconds: request.startTimeoutSeconds});
   } catch (error) {
-    throw await putBack(error, {...replacing, since});
+    throw await putBack(error, {...replacing, since, runsOnRestored});
   }
   // The service runs on the restored data: nothing that fails now may undo a part of it.
   await removeOld(service).catch((error: unknown) => {
@@ -196,11 +198,10 @@ async function carryConfiguration({host, target}: Server, {service, request}: Re
 /** Brings the old data back, unless that is done, and returns the failure, which then says so. */
 async function putBack(
   failure: unknown,
-  {service, request, since}: Replacing & {since: number},
+  {service, request, since, runsOnRestored}: Replacing & {since: number; runsOnRestored: boolean},
 ): Promise<UserError> {
   try {
-    // A command that failed may be the swap itself, which tells nothing of where it ended.
-    if (!(failure instanceof SwappedBackError)) await swapBack(service, !(failure instanceof CommandError));
+    if (!(failure instanceof SwappedBackError)) await swapBack(service, {runsOnRestored});
     await awaitStart(service, {since, timeoutSeconds: request.startTimeoutSeconds, cleanup: true});
   } catch (error) {
     return new UserError(

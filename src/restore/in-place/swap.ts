@@ -14,6 +14,9 @@ const move = `move() { for entry in .[!.]* *; do
   if [ -e "$entry" ] || [ -L "$entry" ]; then case $entry in ${stagingName}|lost+found) ;; *) mv "$entry" "$1/" ;; esac; fi
 done; }`;
 
+/** How long a server has to end whose data are kept, and one whose data are thrown away: then it is killed. */
+const [keptPatienceSeconds, discardedPatienceSeconds] = [120, 10];
+
 /** Constant scripts; paths reach them as arguments. */
 const scripts = {
   replace: `set -e
@@ -38,8 +41,8 @@ move ../..
 rm -rf ../../${stagingName}`,
   /**
    * On the runner, in one process: where it is told to stop half-way, or a part of it fails, it brings all back. A
-   * container that was just started does not hear a signal before its server listens for it (process 1 has no default
-   * ones): no need to wait long for an end of what is thrown away.
+   * container that was just started does not hear a signal before its server listens for it, since nothing ends a
+   * container's first process by default: whoever waits for that waits to the end of its patience.
    */
   swap: `trap '' PIPE
 cancelled=
@@ -47,8 +50,8 @@ trap cancelled=yes TERM INT
 in_volumes() { docker run --rm --network=none --user=0 "--volumes-from=$id" --entrypoint=sh "$image" -c "$1" sh "$data"; }
 id=$1 image=$2 data=$3 replace=$4 back=$5 patience=$6
 if [ -n "$replace" ]; then
-  docker stop -t 120 "$id" >/dev/null &&
-  [ -z "$cancelled" ] && in_volumes "$replace" && patience=10 &&
+  docker stop -t "$patience" "$id" >/dev/null &&
+  [ -z "$cancelled" ] && in_volumes "$replace" && patience=${discardedPatienceSeconds} &&
   [ -z "$cancelled" ] && docker start "$id" >/dev/null &&
   [ -z "$cancelled" ] && exit 0
 fi
@@ -68,7 +71,7 @@ export class SwappedBackError extends Error {}
  */
 export async function swapData(service: ServiceContainer): Promise<void> {
   try {
-    await runSwap(service, [scripts.replace, scripts.putBack, '120']);
+    await runSwap(service, {replace: scripts.replace, patienceSeconds: keptPatienceSeconds});
   } catch (error) {
     if (!(error instanceof CommandError) || error.status !== 3) throw error;
     // Nothing failed: the run was cancelled half-way.
@@ -77,19 +80,26 @@ export async function swapData(service: ServiceContainer): Promise<void> {
 }
 
 /**
- * Stops the container, brings the data that were set aside back, and starts it; nothing is done where none were. A
- * server that runs on data which are not thrown away then, or may not be, has two minutes to end.
+ * Stops the container, brings the data that were set aside back, and starts it; nothing is done where none were.
+ * `runsOnRestored` tells for certain that its server runs on data that are thrown away then.
  */
-export async function swapBack(service: ServiceContainer, runsOnRestored: boolean): Promise<void> {
-  await runSwap(service, ['', scripts.putBack, runsOnRestored ? '10' : '120']);
+export async function swapBack(
+  service: ServiceContainer,
+  {runsOnRestored}: {readonly runsOnRestored: boolean},
+): Promise<void> {
+  await runSwap(service, {
+    replace: '',
+    patienceSeconds: runsOnRestored ? discardedPatienceSeconds : keptPatienceSeconds,
+  });
 }
 
 /** A process that goes on when a cancelled run has to end before it, and that GitHub's runner does not take for an orphan. */
 async function runSwap(
   {runner, id, imageId, dataDirectory}: ServiceContainer,
-  [replace, back, patienceSeconds]: readonly [replace: string, back: string, patienceSeconds: string],
+  {replace, patienceSeconds}: {readonly replace: string; readonly patienceSeconds: number},
 ): Promise<void> {
-  const args = ['-c', scripts.swap, 'sh', id, imageId, dataDirectory, replace, back, patienceSeconds];
+  const paths = [id, imageId, dataDirectory, replace, scripts.putBack];
+  const args = ['-c', scripts.swap, 'sh', ...paths, String(patienceSeconds)];
   const owner = exchangeOf({id: process.env[ownerVariable] ?? ''}).id;
   const command = {program: 'sh', args, env: {RUNNER_TRACKING_ID: '0', [ownerVariable]: owner}};
   await runner.run(command, {cleanup: true, tellsCancellation: replace !== ''});

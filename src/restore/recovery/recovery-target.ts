@@ -90,16 +90,19 @@ function requireTimeInReach(value: string, reach: BackupReach): string | undefin
   const told = end && formatTimestamp(end.getTime() * 1000);
   if (takenAt !== undefined && target < takenAt.getTime()) {
     const prefix = finishedAt ? '' : 'after ';
-    throw tooEarly(`recovery-target-time ${value}`, `${prefix}${told}`);
+    throw tooEarly(`recovery-target-time ${value}`, `${prefix}${told}`, olderByTime);
   }
   if (finishedAt === undefined || target >= finishedAt.getTime()) return undefined;
   return `recovery-target-time ${value} is not after ${told}, when the backup was finished by the clock of the machine that took it. Whether the backup can be recovered to it, PostgreSQL tells at the end of the recovery.`;
 }
 
-function tooEarly(target: string, earliest: string): UserError {
+const olderByTime =
+  ' (backup-name: latest, or a pattern, has taken the newest that was finished by then, and where there is none, the oldest)';
+
+function tooEarly(target: string, earliest: string, older = ' (backup-name)'): UserError {
   return new UserError(
     `${target} lies before the end of the backup. The earliest that this backup can be recovered to is ${earliest}.`,
-    'Restore an older backup (backup-name: latest, or a pattern, takes the newest that was finished by a recovery-target-time, and this one where there is none), choose a later target, or set recovery-target: immediate, which stops at the end of this backup.',
+    `Restore an older backup${older}, choose a later target, or set recovery-target: immediate, which stops at the end of this backup.`,
   );
 }
 
