@@ -1,6 +1,7 @@
 import {spawnSync} from 'node:child_process';
 import {globSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
 import {build} from 'esbuild';
+import {splitLate} from './late-modules.ts';
 import {mergeLicenses} from './licenses.ts';
 
 /**
@@ -15,44 +16,28 @@ async function main(): Promise<void> {
   const {status} = spawnSync('ncc', args, {stdio: 'inherit'});
   if (status !== 0) throw new Error(`ncc ended with status ${status}.`);
   joinLicenses();
-  writeFileSync('dist/index.js', loadingLate(readFileSync('dist/index.js', 'utf8')));
-  await build({
-    entryPoints: globSync('dist/*.js'),
-    outdir: 'dist',
-    allowOverwrite: true,
-    minifyWhitespace: true,
-    minifySyntax: true,
-    legalComments: 'none',
-    charset: 'ascii',
-    format: 'esm',
-    platform: 'node',
-    target: 'node24',
-  });
+  const {bundle, late} = splitLate(readFileSync('dist/index.js', 'utf8'), latePackages);
+  writeFileSync('dist/index.js', bundle);
+  writeFileSync('dist/late.cjs', late);
+  await build({...smaller, format: 'esm', entryPoints: globSync('dist/*.js'), outdir: 'dist'});
+  await build({...smaller, format: 'cjs', entryPoints: ['dist/late.cjs'], outfile: 'dist/late.cjs'});
 }
+
+const smaller = {
+  allowOverwrite: true,
+  minifyWhitespace: true,
+  minifySyntax: true,
+  legalComments: 'none',
+  charset: 'ascii',
+  platform: 'node',
+  target: 'node24',
+} as const;
 
 /**
- * Packages that files need at their top and few steps use, each by what only its main module has in it. They are half of
- * what a start has to run: @actions/core has a client of HTTP (with all of undici) for tokens of OpenID Connect.
+ * By what only their main module has in it. @actions/core has a client of HTTP, and with it all of undici, for tokens of
+ * OpenID Connect: together with age half of what a start would have to read and run.
  */
 const latePackages = {'@actions/http-client': 'class HttpClient {', 'age-encryption': 'class Decrypter {'};
-
-/** The bundle, with the modules of those packages run by whoever first takes something of them. */
-function loadingLate(bundle: string): string {
-  const [, ...modules] = bundle.split(/^\/\*{3}\/ (\d+):$/m);
-  let text = bundle;
-  for (const [name, sign] of Object.entries(latePackages)) {
-    const ids = modules.filter((_, index) => index % 2 === 0 && modules[index + 1]?.includes(sign));
-    const [id, ...others] = ids;
-    const late = text.replaceAll(
-      new RegExp(`^(.*\\bvar \\w+) = (__nccwpck_require__\\(${id}\\));$`, 'gm'),
-      '$1 = loadedLate(() => $2);',
-    );
-    if (others.length > 0 || late === text)
-      throw new Error(`${name} is not where it was in the bundle: ${ids}`);
-    text = late;
-  }
-  return `${text}\nfunction loadedLate(load) { return new Proxy({}, {get: (_, name) => load()[name]}); }\n`;
-}
 
 function joinLicenses(): void {
   const files = globSync('dist/*.licenses.txt').sort();

@@ -1,5 +1,4 @@
 import {createHash} from 'node:crypto';
-import {createCRC32} from 'hash-wasm';
 
 /** Bytes of each checksum that a manifest may have (checksum_helper.h). */
 export const checksumBytes = {NONE: 0, CRC32C: 4, SHA224: 28, SHA256: 32, SHA384: 48, SHA512: 64} as const;
@@ -25,6 +24,7 @@ export async function loadChecksums(): Promise<Checksums> {
 
 /** Makes ready to compute CRC32C, one after the other. */
 export async function loadCrc32c(): Promise<() => Checksum> {
+  const {createCRC32} = await import('hash-wasm');
   // Castagnoli's polynomial (pg_crc32c.h); that of zlib is another. WebAssembly, because Node has no such function.
   const hasher = await createCRC32(0x82f63b78);
   return () => {

@@ -26,8 +26,7 @@ async function byHand(of: Service, home: Workspace, args: readonly string[]): Pr
 }
 
 const origins = [
-  {of: images['13-bullseye'], args: ['-Ft', '-z'], inPlace: false},
-  {of: images['13-bullseye'], args: ['-Ft', '-X', 'fetch'], inPlace: false},
+  {of: images['13-bullseye'], args: ['-Ft', '-z', '-X', 'fetch'], inPlace: false},
   {of: images['17-trixie'], args: ['-Ft', '-Z', 'server-zstd'], inPlace: true},
   {of: images['18-forky'], args: ['-Fp'], inPlace: true},
 ];

@@ -30,7 +30,9 @@ describeWithEngine('a server that is newer than the client of the runner', () =>
     expect(newer).not.toEqual([]);
   });
 
-  test.for(newer)('$name is backed up by its own client', async (of) => {
+  // life.test.ts backs up and restores every image.
+  test('is backed up by its own client, and not without its container', async () => {
+    const of = newer.at(-1) ?? expect.fail();
     const own = await service(of);
     const home = workspace();
     const run = (inputs: Record<string, string>) => runAction(inputs, {workspace: home});
@@ -98,21 +100,19 @@ describeWithEngine('a server that is newer than the client of the runner', () =>
 });
 
 describeWithEngine('a container that has neither zstd nor lz4', () => {
-  test.for(['client-zstd', 'client-lz4', 'client-gzip', 'none'])(
-    'restores a backup in %s',
-    async (compress) => {
-      const home = workspace();
-      const target = await service(images['17-busybox']);
-      await fillShop(target);
-      const before = await checksumOfService(target);
-      succeeded(await runAction(prepareInputs(target), {workspace: home}));
-      succeeded(await runAction(serviceBackupInputs(target, {compress}), {workspace: home}));
-      const restored = succeeded(
-        await runAction(serviceRestoreInputs(target, {'keep-running': 'true'}), {workspace: home}),
-      );
-      expect(await checksumOfRestored(restored)).toBe(before);
-    },
-  );
+  // That of zstd life.test.ts restores there.
+  test.for(['client-lz4', 'client-gzip'])('restores a backup in %s', async (compress) => {
+    const home = workspace();
+    const target = await service(images['17-busybox']);
+    await fillShop(target);
+    const before = await checksumOfService(target);
+    succeeded(await runAction(prepareInputs(target), {workspace: home}));
+    succeeded(await runAction(serviceBackupInputs(target, {compress}), {workspace: home}));
+    const restored = succeeded(
+      await runAction(serviceRestoreInputs(target, {'keep-running': 'true'}), {workspace: home}),
+    );
+    expect(await checksumOfRestored(restored)).toBe(before);
+  });
 });
 
 describeWithEngine('a backup of one container', () => {

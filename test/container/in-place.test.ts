@@ -59,7 +59,7 @@ describeWithEngine('a restore in place that fails leaves the service with its ol
     expect(await own.startTime()).toBe(startedAt);
   });
 
-  test.for([images['15-bookworm'], images['17-trixie'], images['18-forky']])(
+  test.for([images['15-bookworm'], images['18-forky']])(
     'when the container of $name does not start on it',
     async (of) => {
       const home = workspace();

@@ -32,22 +32,20 @@ async function killAsItChecks(own: Service, home: Workspace, more = {}): Promise
 }
 
 describeWithEngine('a restore in a container whose action is killed', () => {
-  test.for([images['17-busybox'], images['18-forky']])(
-    'while the copy is checked is tidied up after by the next one, $name',
-    async (of) => {
-      const home = workspace();
-      const own = await backedUpService(home, of);
-      await undisturbed(own, async () => {
-        await killAsItChecks(own, home);
-        const next = succeeded(await runAction(serviceRestoreInputs(own), {workspace: home}));
-        expect(next.stdout.match(tidied)).toEqual([
-          expect.stringMatching(/ended .*postgres.*; removed \/var\/lib\/postgresql\/restored/),
-        ]);
-        // What a restore leaves that succeeds, and no server.
-        await own.exec(['sh', '-c', 'rm -r /var/lib/postgresql/restored*']);
-      });
-    },
-  );
+  // By what busybox has, which is less.
+  test('while the copy is checked is tidied up after by the next one', async () => {
+    const home = workspace();
+    const own = await backedUpService(home, images['17-busybox']);
+    await undisturbed(own, async () => {
+      await killAsItChecks(own, home);
+      const next = succeeded(await runAction(serviceRestoreInputs(own), {workspace: home}));
+      expect(next.stdout.match(tidied)).toEqual([
+        expect.stringMatching(/ended .*postgres.*; removed \/var\/lib\/postgresql\/restored/),
+      ]);
+      // What a restore leaves that succeeds, and no server.
+      await own.exec(['sh', '-c', 'rm -r /var/lib/postgresql/restored*']);
+    });
+  });
 
   test('while it unpacks is tidied up after, and what was there before stays', async () => {
     const home = workspace();

@@ -37,89 +37,84 @@ async function archiveAll(source: Service): Promise<void> {
 }
 
 describeWithEngine('recovery from archived WAL in a container', () => {
-  test.for([images['17-trixie'], images['18-forky']])(
-    'of $name comes to each kind of target, across a promotion, and fails without a trace',
-    {timeout: 600_000},
-    async (of) => {
-      const home = workspace();
-      const source = await archivingService(of, home);
-      const diary = await makeDiary(source.sql);
-      await diary.add();
-      await backUpService(source, home);
-      const atBackup = await diary.state();
-      await diary.add();
-      await source.sql("select pg_create_restore_point('here')");
-      const atPoint = await diary.state();
-      const second = await diary.add();
-      const third = await diary.add();
-      await archiveAll(source);
-      await source.exec(['touch', `${of.dataDirectory}/standby.signal`], {user: 'postgres'});
-      await source.sql('checkpoint');
-      execFileSync('docker', ['restart', source.id], {stdio: 'pipe'});
-      await source.ready();
-      await source.sql('select pg_promote()');
-      await diary.add();
-      await archiveAll(source);
-      const last = await diary.state();
+  test('comes to each kind of target, across a promotion, and fails without a trace', {
+    timeout: 600_000,
+  }, async () => {
+    const of = images['18-forky'];
+    const home = workspace();
+    const source = await archivingService(of, home);
+    const diary = await makeDiary(source.sql);
+    await diary.add();
+    await backUpService(source, home);
+    const atBackup = await diary.state();
+    await diary.add();
+    await source.sql("select pg_create_restore_point('here')");
+    const atPoint = await diary.state();
+    const second = await diary.add();
+    const third = await diary.add();
+    await archiveAll(source);
+    await source.exec(['touch', `${of.dataDirectory}/standby.signal`], {user: 'postgres'});
+    await source.sql('checkpoint');
+    execFileSync('docker', ['restart', source.id], {stdio: 'pipe'});
+    await source.ready();
+    await source.sql('select pg_promote()');
+    await diary.add();
+    await archiveAll(source);
+    const last = await diary.state();
 
-      const clean = await traces(source);
-      const session = await openSession(source);
-      let restores = 0;
-      const run = (inputs: Inputs) => {
-        restores += 1;
-        const whole = {'data-directory': `/var/lib/postgresql/r${restores}`, ...inputs};
-        return runAction(serviceRestoreInputs(source, whole), {workspace: home});
-      };
-      const comesTo = async (state: State, inputs: Inputs, stop: string) => {
-        const archived = {'wal-directory': 'archive', 'check-sql': sameState(state), ...inputs};
-        const result = succeeded(await run(archived));
-        expect(result.warnings).toEqual([]);
-        expect(result.stdout).toContain(stop);
-        const path = result.outputs['data-directory'] ?? '';
-        await source.exec(['rm', '-r', path, `${path}_config`]);
-        return result.outputs;
-      };
-      const commitOf = ({xid}: {xid: string}) => `commit of transaction ${xid}, time `;
-      for (const inclusive of ['true', 'false']) {
-        const [side, state] =
-          inclusive === 'true' ? (['after', second.after] as const) : (['before', second.before] as const);
-        const to = (target: Inputs, stop: string) =>
-          comesTo(state, {...target, 'recovery-target-inclusive': inclusive}, stop);
-        await to({'recovery-target-xid': second.xid}, `stopped ${side} ${commitOf(second)}`);
-        await to({'recovery-target-lsn': second.lsn}, `stopped ${side} WAL location (LSN) "${second.lsn}"`);
-        // At a time, what comes next is what recovery stops before.
-        await to(
-          {'recovery-target-time': second.time},
-          `stopped before ${commitOf(inclusive === 'true' ? third : second)}`,
-        );
-      }
-      await comesTo(atBackup, {'recovery-target': 'immediate'}, 'stopped after reaching consistency');
-      const paused = await comesTo(
-        atPoint,
-        {
-          'restore-command': 'cp /archive/%f %p',
-          'wal-directory': '',
-          'recovery-target-name': 'here',
-          'recovery-target-action': 'pause',
-        },
-        'stopped at restore point "here"',
-      );
-      expect(paused.proof).toBe('consistent');
-      expect(await comesTo(last, {}, 'Recovered up to')).toMatchObject({proof: 'recovered', timeline: '3'});
-
-      const never = {'recovery-target-name': 'never', 'wal-directory': 'archive'};
-      expect(failure(await run(never))).toMatch(/The WAL that it asked for last is 0000000\d{17}/);
-      const hangs = {
+    const clean = await traces(source);
+    const session = await openSession(source);
+    let restores = 0;
+    const run = (inputs: Inputs) => {
+      restores += 1;
+      const whole = {'data-directory': `/var/lib/postgresql/r${restores}`, ...inputs};
+      return runAction(serviceRestoreInputs(source, whole), {workspace: home});
+    };
+    const comesTo = async (state: State, inputs: Inputs, stop: string) => {
+      const archived = {'wal-directory': 'archive', 'check-sql': sameState(state), ...inputs};
+      const result = succeeded(await run(archived));
+      expect(result.warnings).toEqual([]);
+      expect(result.stdout).toContain(stop);
+      const path = result.outputs['data-directory'] ?? '';
+      await source.exec(['rm', '-r', path, `${path}_config`]);
+      return result.outputs;
+    };
+    const commitOf = ({xid}: {xid: string}) => `commit of transaction ${xid}, time `;
+    // live/point-in-time.test.ts has both sides of each.
+    await comesTo(second.after, {'recovery-target-xid': second.xid}, `stopped after ${commitOf(second)}`);
+    await comesTo(
+      second.before,
+      {'recovery-target-lsn': second.lsn, 'recovery-target-inclusive': 'false'},
+      `stopped before WAL location (LSN) "${second.lsn}"`,
+    );
+    // At a time, what comes next is what recovery stops before.
+    await comesTo(second.after, {'recovery-target-time': second.time}, `stopped before ${commitOf(third)}`);
+    await comesTo(atBackup, {'recovery-target': 'immediate'}, 'stopped after reaching consistency');
+    const paused = await comesTo(
+      atPoint,
+      {
+        'restore-command': 'cp /archive/%f %p',
+        'wal-directory': '',
         'recovery-target-name': 'here',
-        'restore-command': 'while :; do sleep 600; done',
-        'start-timeout': '15',
-      };
-      expect(failure(await run(hangs))).toContain('The file that it asked restore-command for last is 0000');
-      // A process that ended badly as a child of the container's first one would have ended this, too.
-      await session.close();
-      expect(await traces(source)).toEqual(clean);
-    },
-  );
+        'recovery-target-action': 'pause',
+      },
+      'stopped at restore point "here"',
+    );
+    expect(paused.proof).toBe('consistent');
+    expect(await comesTo(last, {}, 'Recovered up to')).toMatchObject({proof: 'recovered', timeline: '3'});
+
+    const never = {'recovery-target-name': 'never', 'wal-directory': 'archive'};
+    expect(failure(await run(never))).toMatch(/The WAL that it asked for last is 0000000\d{17}/);
+    const hangs = {
+      'recovery-target-name': 'here',
+      'restore-command': 'while :; do sleep 600; done',
+      'start-timeout': '15',
+    };
+    expect(failure(await run(hangs))).toContain('The file that it asked restore-command for last is 0000');
+    // A process that ended badly as a child of the container's first one would have ended this, too.
+    await session.close();
+    expect(await traces(source)).toEqual(clean);
+  });
 
   test('takes an archive that is compressed by what the container has, and refuses another beforehand', async () => {
     const home = workspace();
