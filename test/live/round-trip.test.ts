@@ -24,10 +24,11 @@ const formats = [
   {format: 'tar', codecs: ['auto', 'none', ...client, ...server]},
   {format: 'plain', codecs: ['auto', 'none', ...server]},
 ];
-const matrixOf = (walMethods: readonly string[]) =>
-  formats.flatMap(({format, codecs}) =>
-    walMethods.flatMap((walMethod) => codecs.map((compress) => ({format, walMethod, compress}))),
-  );
+// Where the WAL comes from and what compresses the rest have little to do with each other: every other codec is enough.
+const matrix = formats.flatMap(({format, codecs}) => [
+  ...codecs.map((compress) => ({format, walMethod: 'stream', compress})),
+  ...codecs.filter((_, index) => index % 2 === 0).map((compress) => ({format, walMethod: 'fetch', compress})),
+]);
 
 const rowsAreThere = 'select count(*) = 100000 from pgbench_accounts';
 
@@ -44,7 +45,7 @@ describeWithPostgres('a backup', () => {
   });
 
   describe('restores with the same rows', () => {
-    test.each(matrixOf(['stream', 'fetch']))(
+    test.each(matrix)(
       'as $format with $walMethod WAL and compress: $compress',
       async ({format, walMethod, compress}) => {
         const home = workspace();
