@@ -50,7 +50,7 @@ function isExamined({phases}: Journal): boolean {
   return phases.some(({name}) => name !== 'Preflight');
 }
 
-/** A backup that nobody could restore is not safe, whatever the reason. */
+/** What the step says of the backup itself: a proof that it had from others stays what it was. */
 function verdictOf(thrown: unknown, mode: string, journal: Journal): readonly Block[] {
   const {backup} = journal;
   if (!backup || (mode !== 'restore' && mode !== 'verify')) return [];
