@@ -28,4 +28,8 @@ export function refuseOld(
 }
 
 const hours = (seconds: number) =>
-  seconds < 7200 ? `${Math.ceil(seconds / 60)} minutes` : `${(seconds / 3600).toFixed(1)} hours`;
+  seconds < 300
+    ? `${seconds} seconds`
+    : seconds < 7200
+      ? `${Math.ceil(seconds / 60)} minutes`
+      : `${(seconds / 3600).toFixed(1)} hours`;

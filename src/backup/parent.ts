@@ -155,7 +155,7 @@ function requireReadable(
   if (encryption && identities === undefined && passphrase === undefined)
     throw new UserError(
       `${name}, the newest backup of this system, is encrypted, its backup_manifest too, which the server needs.`,
-      'Set decrypt-with to the secret key of one of its recipients (decrypt-with: ${{ secrets.AGE_KEY }}), or encrypt with passphrase, or leave incremental out.',
+      'Set decrypt-with to the secret key of one of its recipients (decrypt-with: ${{ secrets.BACKUP_KEY }}), or encrypt with passphrase, or leave incremental out.',
     );
   if (manifestNameIn(files.map((file) => file.name)) === undefined)
     throw new UserError(

@@ -14,8 +14,10 @@ export function checkTable(
   checks: readonly PassedCheck[],
   {checkSql}: Pick<RestoreRequest, 'checkSql'>,
 ): readonly Table[] {
-  const what = (name: string): Text =>
-    name === 'check-sql' ? {lines: checkSql.map((code) => ({code}))} : (examined[name] ?? '');
-  const rows = checks.map(({name, seconds}) => [name, what(name), seconds.toFixed(1)]);
+  const rows = checks.flatMap(({name, seconds}): Text[][] => {
+    const [first = '', ...more]: readonly Text[] =
+      name === 'check-sql' ? checkSql.map((code) => ({code})) : [examined[name] ?? ''];
+    return [[name, first, seconds.toFixed(1)], ...more.map((statement) => ['', statement, ''])];
+  });
   return tableOf(['Check', 'Passed', 'Seconds'], rows);
 }

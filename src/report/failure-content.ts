@@ -1,7 +1,7 @@
 import {ageSeconds} from '../backup-set/age.js';
 import type {ProofLevel} from '../backup-set/proof.js';
 import {messageOf, UserError} from '../errors.js';
-import {HinderedError} from '../finding.js';
+import {type Finding, HinderedError} from '../finding.js';
 import type {Journal} from '../journal.js';
 import {UnprovenError} from '../restore/achieved.js';
 import {checkTable} from './check-table.js';
@@ -29,7 +29,7 @@ export function failureContent(thrown: unknown, mode: string, journal: Journal):
     title: titleOf(mode, journal),
     blocks: [
       ...verdictOf(thrown, mode, journal),
-      {kind: 'quote', mark: 'CAUTION', text: messageOf(thrown)},
+      {kind: 'quote', mark: 'CAUTION', text: saidOf(thrown)},
       ...(thrown instanceof UserError ? cureOf(thrown) : []),
       ...(thrown instanceof UnprovenError ? comeSoFar(thrown) : []),
       ...(thrown instanceof HinderedError ? findingTable(thrown.findings) : []),
@@ -69,8 +69,21 @@ function verdictOf(thrown: unknown, mode: string, journal: Journal): readonly Bl
   );
 }
 
-function cureOf({cure}: UserError): readonly Block[] {
-  return [paragraph({strong: 'What to do'}), {kind: 'code', text: cure}];
+/** The errors of a step that must not begin, where they are more than one: the message has them all in one text. */
+function severalIn(thrown: unknown): readonly Finding[] {
+  const errors =
+    thrown instanceof HinderedError ? thrown.findings.filter(({level}) => level === 'error') : [];
+  return errors.length > 1 ? errors : [];
+}
+
+function saidOf(thrown: unknown): string {
+  const errors = severalIn(thrown).map(({subject, observed}) => `${subject}: ${observed}`);
+  return errors.length === 0 ? messageOf(thrown) : errors.join('\n');
+}
+
+function cureOf(thrown: UserError): readonly Block[] {
+  const cures = severalIn(thrown).flatMap(({subject, cure}) => (cure === '' ? [] : [`${subject}: ${cure}`]));
+  return [paragraph({strong: 'What to do'}), {kind: 'code', text: [...cures, thrown.cure].join('\n')}];
 }
 
 /** A rung that was reached, and a check that passed, hold although the restore failed. */

@@ -11,6 +11,7 @@ import {
 } from 'node:fs';
 import {dirname, join} from 'node:path';
 import {beforeAll, describe, expect, onTestFinished, test} from 'vitest';
+import {ageKey} from '../support/age.js';
 import {
   asServer,
   type Cluster,
@@ -44,6 +45,7 @@ function scriptOf({backup, data, port, look}: Record<'backup' | 'data' | 'port' 
     .join('\n')
     .replace(/^backup=.*$/m, `backup='${backup}'`)
     .replace(/^data=.*$/m, `data='${data}'`)
+    .replace('/srv/restore/backup.key', `${dirname(backup)}/backup.key`)
     .replace(/^PATH=.*$/m, `PATH='${dirname(postgresProgram('psql'))}':$PATH`)
     .replaceAll('5433', port)
     .replace(/^pg_dumpall/m, `${look}\npg_dumpall`);
@@ -72,7 +74,7 @@ function ghFor(service: ResultsService, directory: string): Record<string, strin
     `set -eu`,
     `[ "$1" = api ]; shift`,
     `if [ "$1" != --paginate ]; then exec curl --silent --fail "$(${get} --output /dev/null --write-out '%{redirect_url}' "${service.env.GITHUB_API_URL}/$1")"; fi`,
-    `for page in 1 2 3 4 5 6 7 8 9; do ${get} "${service.env.GITHUB_API_URL}/$2&page=$page" | jq -r "$4"; done`,
+    `for page in 1 2 3 4 5 6 7 8 9; do ${get} "${service.env.GITHUB_API_URL}/$2&page=$page" | jq -r "\${4:-.}"; done`,
   ]);
   return {PATH: `${programs}:${process.env.PATH}`};
 }
@@ -90,21 +92,24 @@ describeWithPostgres('the commands of docs/restore-by-hand.md', () => {
   test.each([
     ['whole', {compress: 'client-gzip', format: 'tar'}],
     ['in parts', {compress: 'none', 'artifact-part-size': '8MiB'}],
-  ])('restore a backup with a tablespace from its artifacts (%s)', async (_, more) => {
+    ['encrypted', {compress: 'client-zstd:level=1'}],
+  ])('restore a backup with a tablespace from its artifacts (%s)', async (how, more) => {
     const [source, service] = await Promise.all([cluster(), startResultsService()]);
     try {
       await source.tablespace('fast');
       await source.sql('create table far tablespace fast as select n from generate_series(1, 1234) n');
       const home = workspace();
-      const inputs = backupInputs(source, {storage: 'artifact', ...more});
-      succeeded(await runAction(inputs, {workspace: home, env: service.env}));
       const place = serverDirectory(home, source);
+      const key = await ageKey(place, 'backup');
+      const locked = how === 'encrypted' ? {'encrypt-to': key.recipient} : {};
+      const inputs = backupInputs(source, {storage: 'artifact', ...more, ...locked});
+      succeeded(await runAction(inputs, {workspace: home, env: service.env}));
       await download(service, place);
       const [, , listArtifacts = ''] = blocksOf(read('docs/retention.md'), 'bash');
       const listed = await run('bash', ['-c', listArtifacts.replace('octo-org/shop', 'octo-org/octo-repo')], {
         env: ghFor(service, home.root),
       });
-      expect(listed).toMatch(/^20\S+Z\tnightly\t4242\n$/);
+      expect(listed).toMatch(/^20\S+Z\tnightly\t4242\tno proof\n$/);
       const port = String(await freePort());
       const look = `psql --host="$config" --port=${port} --username=postgres --dbname=postgres --tuples-only --command="select 'there are ' || count(*) from far"`;
       const script = scriptOf({backup: join(place, 'nightly'), data: join(place, 'data'), port, look});
@@ -143,6 +148,31 @@ describeWithPostgres('what else the pages give to paste', () => {
       ['older', expect.stringMatching(/^\d+ MB$/), 'manifest-verified'],
       ['newer', expect.stringMatching(/^\d+ MB$/), 'not proven'],
     ]);
+  });
+
+  test('docs/point-in-time-recovery.md brings a dropped table back with all that belongs to it', async () => {
+    await source.sql('create table orders (id serial primary key, item text unique)');
+    await source.sql("insert into orders (item) select 'item ' || n from generate_series(1, 100) n");
+    const {host, port, user} = source.connection;
+    const original = `host=${host} port=${port} user=${user} dbname=postgres`;
+    const [load = '', create = ''] = blocksOf(read('docs/point-in-time-recovery.md'), 'bash').filter(
+      (block) => block.includes('$ORIGINAL'),
+    );
+    const {root} = workspace();
+    const paste = (script: string) =>
+      run('bash', ['-euc', `cd '${root}'\nORIGINAL='${original}'\n${script}`], {
+        env: {PATH: `${dirname(postgresProgram('psql'))}:${process.env.PATH}`},
+      });
+    await paste('pg_dump --dbname="$ORIGINAL" --table=orders --format=custom --file=orders.dump');
+    await source.sql('drop table orders');
+    await paste(load);
+    await source.sql("insert into orders (item) values ('next')");
+    expect(await source.sql('select max(id), count(*) from orders')).toBe('101|101');
+    expect(await source.sql("select count(*) from pg_indexes where tablename = 'orders'")).toBe('2');
+    await paste(`${create}pg_restore --dbname="\${ORIGINAL/dbname=postgres/dbname=rescue}" orders.dump`);
+    expect(await source.sql('select count(*) from orders', 'rescue')).toBe('100');
+    await source.sql('drop table orders');
+    await source.sql('drop database rescue');
   });
 
   test.each(['in the data directory', 'elsewhere'])(

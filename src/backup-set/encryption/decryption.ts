@@ -46,7 +46,7 @@ async function* refused(name: string): AsyncGenerator<Buffer> {
 export function locked(what: string): UserError {
   return new UserError(
     `${what} is encrypted, and there is nothing to open it with.`,
-    'Set decrypt-with to the secret key of one of its recipients (decrypt-with: ${{ secrets.AGE_KEY }}), or passphrase to the passphrase that it was made with.',
+    'Set decrypt-with to the secret key of one of its recipients (decrypt-with: ${{ secrets.BACKUP_KEY }}), or passphrase to the passphrase that it was made with.',
   );
 }
 
