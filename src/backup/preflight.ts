@@ -47,15 +47,15 @@ export interface Ready {
  */
 export async function preflight(request: BackupRequest, surroundings: BackupSurroundings): Promise<Ready> {
   const {runner, vantages, store, installer} = surroundings;
-  // Meanwhile, since it takes as long as the server does to answer. Where that fails, nobody may wait for it.
+  // Meanwhile, since it takes as long as the server does to answer; why it fails is told by findClient.
   const listing = listClients(vantages[0]);
-  listing.catch(() => undefined);
   const [canStream, answers, name, encryption, exposure] = await Promise.all([
     canPunchHoles(runner),
     askServer(vantages[0].connection, request.stallTimeoutSeconds),
     attempt('Name', () => store.checkName(request.name)),
     attempt('Encryption', async () => request.encryption && openEncryption(request.encryption, runner)),
     findExposure(request, store),
+    listing.catch(() => undefined),
   ]);
   const dataBytes = 'readiness' in answers.sql ? answers.sql.readiness.dataBytes : null;
   const mayStream = canStream && isStreamable(request, store, dataBytes);

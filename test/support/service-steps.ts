@@ -70,11 +70,20 @@ export async function traces(of: Service): Promise<readonly string[]> {
   const {dataDirectory} = of.of;
   const own = new RegExp(`^${dataDirectory}/(?!pg-basebackup-action)`);
   const files = await of.files('/tmp', '/var/lib/postgresql');
-  const processes = (await of.processes()).filter(({args}) => !/^postgres(:| |$)/.test(args[0] ?? ''));
+  const processes = await strangers(of);
   return [
     ...files.filter((path) => !own.test(path) && !`${dataDirectory}/`.startsWith(`${path}/`)),
     ...processes.map(({args, state}) => `process ${state} ${args.join(' ')}`),
   ];
+}
+
+/** Processes that are none of the server's. One of those that just ends has no name any more: it is gone a moment later. */
+async function strangers(of: Service) {
+  const look = async () => (await of.processes()).filter(({args}) => !/^postgres(:| |$)/.test(args[0] ?? ''));
+  const seen = await look();
+  if (seen.length === 0) return seen;
+  await sleep(1000);
+  return (await look()).filter(({pid}) => seen.some((one) => one.pid === pid));
 }
 
 /** A session of a service's server that stays open, as another step's would. */
