@@ -28,6 +28,15 @@ export interface Subject {
   readonly metadata?: {readonly finishedAt: string};
 }
 
+/** A backup that is not the one that was stored. */
+export interface Damage {
+  readonly name: string;
+  /** SHA-256 of its metadata file, lower-case hexadecimal. */
+  readonly metadataSha256: string;
+  /** What is wrong, for people. */
+  readonly reason: string;
+}
+
 /** What a step did when: for its report. One process is one step, and has one journal. */
 export interface Journal {
   /** In the order of their beginnings. */
@@ -42,6 +51,7 @@ const mostSamples = 512;
 
 const phases: Phase[] = [];
 const warnings = new Set<string>();
+const damages = new Map<string, Damage>();
 let samples: Sample[] = [];
 let backup: Subject | undefined;
 let stage: {readonly name: string; readonly startedAt: number} | undefined;
@@ -78,6 +88,16 @@ function endStage(failed: boolean): void {
 /** Notes which backup the step is about, so that a failure can tell it. */
 export function noteBackup(subject: Subject): void {
   backup = subject;
+}
+
+/** Notes that a backup is not the one that was stored. */
+export function noteDamage(damage: Damage): void {
+  if (!damages.has(damage.metadataSha256)) damages.set(damage.metadataSha256, damage);
+}
+
+/** The backups that were found damaged so far, each once. */
+export function readDamages(): readonly Damage[] {
+  return [...damages.values()];
 }
 
 /** Notes how much has arrived. Less than before: it began anew. */

@@ -14,6 +14,7 @@ import {knownInputs, parseRequest, type Request} from './inputs/inputs.js';
 import {misspeltInputs} from './inputs/misspelt.js';
 import {requireSystem} from './inputs/operating-system.js';
 import {type RunContext, readRunContext} from './inputs/run-context.js';
+import {readDamages} from './journal.js';
 import {mask, warning} from './log.js';
 import {accountPackage, aptInstaller, type Installer} from './postgres/install.js';
 import type {Vantage} from './postgres/programs.js';
@@ -25,6 +26,7 @@ import {report, reportFailure} from './report/report.js';
 import {endKept, type KeptServer, keptServer} from './restore/kept.js';
 import {restore} from './restore/restore.js';
 import {openStorage} from './storage.js';
+import {recordingDamage} from './store/damage.js';
 import {recordProof} from './store/record-proof.js';
 import {verify} from './verify/verify.js';
 
@@ -36,7 +38,10 @@ function cancellation(): AbortController {
   }
   // The artifact client reads files in a stream that nobody listens to: its errors arrive here and nowhere else.
   const {RUNNER_TEMP = ''} = process.env;
-  process.on('uncaughtException', (error) => controller.abort(explainStray(error, RUNNER_TEMP)));
+  process.on('uncaughtException', (error) => {
+    // The step has failed by then, and downloads that were given up lose their files.
+    if (readDamages().length === 0) controller.abort(explainStray(error, RUNNER_TEMP));
+  });
   return controller;
 }
 
@@ -134,7 +139,10 @@ async function tell(request: Request, surroundings: Surroundings): Promise<void>
   if (request.mode === 'verify') {
     const store = await openStorage(request.storage, {signal, scratchDirectory: claim.directory});
     const {directory: scratchDirectory} = claim;
-    const result = await verify(request, {runner: here, store, scratchDirectory, signal});
+    const recording = {store, request, witness: surroundings.context};
+    const result = await recordingDamage(recording, () =>
+      verify(request, {runner: here, store, scratchDirectory, signal}),
+    );
     if (!result.dryRun) await recordProof(store, result, surroundings.context);
     return report(result, {...reporting, store});
   }
@@ -171,13 +179,9 @@ async function tellOn(
       const store = await openStorage(request.storage, {signal, scratchDirectory: claim.directory});
       const open = () => serverRunner(signal, claim.directory);
       const host = service?.host ?? (await openServerRunner(open, {here, ...request, ...installing}));
-      const result = await restore(request, {
-        host,
-        runner: here,
-        store,
-        claim,
-        ...(service ? {service} : installing),
-      });
+      const all = {host, runner: here, store, claim, ...(service ? {service} : installing)};
+      const recording = {store, request, witness: surroundings.context};
+      const result = await recordingDamage(recording, () => restore(request, all));
       const kept = await keptServer(result);
       if (kept) saveState(keptState, JSON.stringify(kept));
       if (!result.dryRun)

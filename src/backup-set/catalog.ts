@@ -1,5 +1,5 @@
 import type {Metadata} from './metadata.js';
-import {bestProof, isVerified, type ProofRecord} from './proof-file.js';
+import {type DamageRecord, type Evidence, isVerified, judge, type ProofRecord} from './proof-file.js';
 
 /** A complete backup, as a store lists it. */
 export interface CatalogEntry extends BackupFacts {
@@ -8,6 +8,8 @@ export interface CatalogEntry extends BackupFacts {
   readonly name: string;
   /** The proof that says most of it; undefined: none was found. */
   readonly proof?: ProofRecord;
+  /** That a step has found it damaged since; undefined: none has. */
+  readonly damage?: DamageRecord;
 }
 
 /** What a metadata file tells a catalog. It never changes, so that it may be kept. */
@@ -44,14 +46,13 @@ export function factsOf(metadata: Metadata, metadataSha256: string): BackupFacts
   return parent ? {...facts, parent: parent.name} : facts;
 }
 
-/** An entry with the best of its proofs. */
+/** An entry with what is proven of it. */
 export function entryOf(
   {id, name}: Pick<CatalogEntry, 'id' | 'name'>,
   facts: BackupFacts,
-  proofs: readonly (ProofRecord | undefined)[],
+  evidence: readonly (Evidence | undefined)[],
 ): CatalogEntry {
-  const proof = bestProof(proofs, facts.metadataSha256);
-  return {id, name, ...facts, ...(proof && {proof})};
+  return {id, name, ...facts, ...judge(evidence, facts.metadataSha256)};
 }
 
 /** Newest first. */
@@ -72,7 +73,22 @@ export function newestBy(
   return sorted.find(({finishedAt}) => Date.parse(finishedAt) <= finishedBy.getTime()) ?? sorted.at(-1);
 }
 
-/** The newest backup whose restore was proven. */
-export function newestVerified(entries: readonly CatalogEntry[]): CatalogEntry | undefined {
-  return newestFirst(entries).find(({proof}) => isVerified(proof));
+/**
+ * The backups whose restore was proven, newest first. Not those that build on one that was removed, or found damaged
+ * since then.
+ */
+export function verifiedOf(catalog: readonly CatalogEntry[]): readonly CatalogEntry[] {
+  const named = Map.groupBy(catalog, ({name}) => name);
+  return newestFirst(catalog).filter(({proof, parent}) => {
+    if (!proof || !isVerified(proof)) return false;
+    const provenAt = Date.parse(proof.provenAt);
+    const seen = new Set<string>();
+    for (let name = parent; name !== undefined && !seen.has(name); ) {
+      seen.add(name);
+      const ancestor = named.get(name)?.find(({damage}) => !damage || Date.parse(damage.foundAt) < provenAt);
+      if (ancestor === undefined) return false;
+      name = ancestor.parent;
+    }
+    return true;
+  });
 }

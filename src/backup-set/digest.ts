@@ -86,8 +86,11 @@ export async function listFiles(directory: string): Promise<readonly string[]> {
   return names;
 }
 
+/** The refusal of a backup that is not the one that was stored. */
+export class DamagedBackupError extends UserError {}
+
 /** The refusal of a backup because of one of its files. */
-export class DamageError extends UserError {
+export class DamageError extends DamagedBackupError {
   readonly file: string;
   readonly reason: string;
 

@@ -30,20 +30,35 @@ export interface ProofRecord {
   readonly runUrl: string | null;
 }
 
+/**
+ * What a run has found damaged, in the place of the proof: what was proven before does not hold any more. Written by
+ * runs that failed because the files are not those that were stored.
+ */
+export interface DamageRecord
+  extends Pick<ProofRecord, 'schemaVersion' | 'name' | 'metadataSha256' | 'by' | 'actionRef' | 'runUrl'> {
+  /** What is wrong with it, for people: `base.tar.zst: it is missing`. */
+  readonly damage: string;
+  /** ISO 8601 in UTC. */
+  readonly foundAt: string;
+}
+
+/** What a `<backup-name>.proof.json` may tell. */
+export type Evidence = ProofRecord | DamageRecord;
+
 /** The proof file's text. */
-export function formatProof(proof: ProofRecord): string {
-  return `${JSON.stringify(proof, null, 2)}\n`;
+export function formatProof(evidence: Evidence): string {
+  return `${JSON.stringify(evidence, null, 2)}\n`;
 }
 
 /** Reads a proof file; undefined when it is not one that we understand, which proves nothing. */
-export function parseProof(text: string): ProofRecord | undefined {
+export function parseProof(text: string): Evidence | undefined {
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch {
     return undefined;
   }
-  return isProof(value) ? value : undefined;
+  return isProof(value) || isDamage(value) ? value : undefined;
 }
 
 /** Whether a proof is enough for `latest-verified`: a server was started, and recovery came to its end. */
@@ -51,20 +66,36 @@ export function isVerified(proof: ProofRecord | undefined): boolean {
   return proof?.reached.includes('recovered') ?? false;
 }
 
-/** The proof that says most of the backup whose metadata file has this SHA-256; the newest of several such. */
-export function bestProof(
-  proofs: readonly (ProofRecord | undefined)[],
-  metadataSha256: string,
-): ProofRecord | undefined {
-  return proofs
-    .filter((proof) => proof !== undefined)
-    .filter((proof) => proof.metadataSha256 === metadataSha256)
-    .toSorted((a, b) => weight(b) - weight(a) || Date.parse(b.provenAt) - Date.parse(a.provenAt))[0];
+/** What all evidence comes to. */
+export interface Judgement {
+  /** The proof that says most; the newest of several such. */
+  readonly proof?: ProofRecord;
+  /** The newest damage; there is no proof then, because any that is newer has shown that it is gone. */
+  readonly damage?: DamageRecord;
 }
 
-/** Whether a new proof may take the place of an old one: it must not say less of the same backup. */
-export function replaces(proof: ProofRecord, old: ProofRecord | undefined): boolean {
-  return old === undefined || old.metadataSha256 !== proof.metadataSha256 || weight(proof) >= weight(old);
+/** What evidence tells of the backup whose metadata file has this SHA-256: a proof holds until damage is found. */
+export function judge(evidence: readonly (Evidence | undefined)[], metadataSha256: string): Judgement {
+  const own = evidence
+    .filter((one) => one !== undefined)
+    .filter((one) => one.metadataSha256 === metadataSha256);
+  const [damage] = own.filter(isDamage).sort((a, b) => Date.parse(b.foundAt) - Date.parse(a.foundAt));
+  const since = damage === undefined ? Number.NEGATIVE_INFINITY : Date.parse(damage.foundAt);
+  const [proof] = own
+    .filter(isProof)
+    .filter(({provenAt}) => Date.parse(provenAt) > since)
+    .sort((a, b) => weight(b) - weight(a) || Date.parse(b.provenAt) - Date.parse(a.provenAt));
+  if (proof) return {proof};
+  return damage ? {damage} : {};
+}
+
+/**
+ * Whether new evidence may take the place of old: a proof must not say less of the same backup than another one; damage
+ * ends a proof, and a proof ends damage.
+ */
+export function replaces(evidence: Evidence, old: Evidence | undefined): boolean {
+  if (old === undefined || old.metadataSha256 !== evidence.metadataSha256) return true;
+  return isDamage(evidence) || isDamage(old) || weight(evidence) >= weight(old);
 }
 
 function weight(proof: ProofRecord): number {
@@ -83,5 +114,17 @@ function isProof(value: unknown): value is ProofRecord {
     Array.isArray(proof.reached) &&
     proof.reached.every(isLevel) &&
     isTime(proof.provenAt)
+  );
+}
+
+function isDamage(value: unknown): value is DamageRecord {
+  if (typeof value !== 'object' || value === null) return false;
+  const record = value as Partial<Record<keyof DamageRecord, unknown>>;
+  return (
+    record.schemaVersion === 1 &&
+    typeof record.name === 'string' &&
+    /^[0-9a-f]{64}$/.test(String(record.metadataSha256)) &&
+    typeof record.damage === 'string' &&
+    isTime(record.foundAt)
   );
 }

@@ -1,4 +1,4 @@
-import {type CatalogEntry, newestFirst, newestVerified} from './catalog.js';
+import {type CatalogEntry, newestFirst, verifiedOf} from './catalog.js';
 
 /** How many backups are kept; a rule that is left out keeps none. */
 export interface KeepRules {
@@ -45,6 +45,8 @@ export function decideRetention(catalog: readonly CatalogEntry[], question: Rete
     id === made.id || (systemIdentifier === made.systemIdentifier && isOfKind(name));
   const kind = newestFirst(catalog.filter(isOurs));
   const reasons = reasonsToKeep(kind, question);
+  const verified = verifiedOf(catalog).find((entry) => reasons.has(entry));
+  if (verified) reasons.get(verified)?.push('newest verified');
   keepParents(catalog, reasons);
   const isKept = (entry: CatalogEntry) => reasons.get(entry)?.length !== 0;
   return {
@@ -70,9 +72,10 @@ function reasonsToKeep(
   }
   // One whose time lies in the future must not take a place from those that are there.
   const counted = kind.filter((entry) => !isNewer(entry));
-  for (const [entry, reason] of keptByRules(counted, rules)) keep(entry, reason);
-  const verified = newestVerified(kind);
-  if (verified) keep(verified, 'newest verified');
+  // Nor one that is damaged from those that are whole. It stays as long as it would otherwise.
+  const whole = counted.filter(({damage}) => damage === undefined);
+  const kept = [...keptByRules(whole, rules), ...keptByRules(counted, rules)];
+  for (const [entry, reason] of kept) if (!reasons.get(entry)?.includes(reason)) keep(entry, reason);
   return reasons;
 }
 

@@ -48,6 +48,7 @@ export interface TrendRun {
   readonly sizeBytes: number;
   readonly backupSeconds?: number | undefined;
   readonly restoreSeconds?: number | undefined;
+  /** How far it is proven, or that it is damaged. */
   readonly proof?: string | undefined;
 }
 

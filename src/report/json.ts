@@ -25,9 +25,9 @@ export function jsonOf(result: Done, {journal, history}: Story): string {
     throughput: journal.samples,
     sizes: sharesOf(metadata).map(({title, items}) => ({title, items})),
     files: metadata?.files ?? [],
-    history: history.map(({name, finishedAt, sizeBytes, durationSeconds, proof}) => ({
+    history: history.map(({name, finishedAt, sizeBytes, durationSeconds, proof, damage}) => ({
       ...{name, finishedAt, sizeBytes, durationSeconds},
-      ...{restoreSeconds: proof?.restoreSeconds, proof: proof?.proof},
+      ...{restoreSeconds: proof?.restoreSeconds, proof: proof?.proof, damage: damage?.damage},
     })),
   };
   return `${JSON.stringify(value, null, 2)}\n`;

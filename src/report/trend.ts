@@ -47,13 +47,13 @@ export function lastRestore(
   return known && {name: known.name, seconds: known.proof?.restoreSeconds ?? 0};
 }
 
-function runOf({name, finishedAt, sizeBytes, durationSeconds, proof}: CatalogEntry): TrendRun {
+function runOf({name, finishedAt, sizeBytes, durationSeconds, proof, damage}: CatalogEntry): TrendRun {
   return {
     name,
     finishedAt,
     sizeBytes,
     backupSeconds: durationSeconds,
     restoreSeconds: proof?.restoreSeconds,
-    proof: proof?.proof,
+    proof: damage ? '🔴 damaged' : proof?.proof,
   };
 }

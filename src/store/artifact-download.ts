@@ -1,6 +1,7 @@
 import {mkdtemp, readdir, readFile, rm, stat, statfs} from 'node:fs/promises';
 import {join} from 'node:path';
 import {DefaultArtifactClient} from '@actions/artifact';
+import {damaged} from '../backup-set/digest.js';
 import type {StoredPiece} from '../backup-set/file-parts.js';
 import {UserError} from '../errors.js';
 import type {ListedArtifact, RunArtifacts} from './artifact-listing.js';
@@ -53,8 +54,8 @@ export async function requireRoom(directory: string, neededBytes: number): Promi
 }
 
 /**
- * Downloads a piece of a file into a directory, and returns its path there. Throws a UserError when it does not arrive as
- * it was stored.
+ * Downloads a piece of a file into a directory, and returns its path there. Throws a UserError when it cannot be had, a
+ * DamageError when it does not arrive as it was stored, twice.
  */
 export async function downloadPiece(
   {artifact, piece}: {readonly artifact: ListedArtifact; readonly piece: StoredPiece},
@@ -62,24 +63,30 @@ export async function downloadPiece(
   directory: string,
 ): Promise<string> {
   try {
-    const {path, isIntact} = await download(artifact, run, {directory, sha256: piece.sha256});
-    await checkPiece({path, isIntact}, piece, artifact.name);
-    return path;
+    for (let attempt = 1; ; attempt += 1) {
+      const {path, isIntact} = await download(artifact, run, {directory, sha256: piece.sha256});
+      const {size} = await stat(path);
+      if (isIntact && size === piece.sizeBytes) return path;
+      // The first time it may have been changed on its way.
+      if (attempt === downloadAttempts) throw arrivedDamaged(artifact.name, piece, {size, isIntact});
+      await rm(path);
+    }
   } catch (thrown) {
     throw (await freeBytes(directory)) < fullBytes ? tooFull(directory, thrown) : thrown;
   }
 }
 
-async function checkPiece(
-  {path, isIntact}: {readonly path: string; readonly isIntact: boolean},
-  {sizeBytes, sha256}: StoredPiece,
+const downloadAttempts = 2;
+
+function arrivedDamaged(
   artifactName: string,
-): Promise<void> {
-  const {size} = await stat(path);
-  if (isIntact && size === sizeBytes) return;
-  throw new UserError(
-    `Artifact ${artifactName} arrived damaged: ${size} bytes of ${sizeBytes}, and its SHA-256 ${isIntact ? 'is' : 'is not'} ${sha256}.`,
-    'Run the step again. If it fails again, the stored backup is damaged: restore another one.',
+  {name, sizeBytes, sha256}: StoredPiece,
+  {size, isIntact}: {readonly size: number; readonly isIntact: boolean},
+): UserError {
+  const digest = `its SHA-256 ${isIntact ? 'is' : 'is not'} ${sha256}`;
+  return damaged(
+    name,
+    `artifact ${artifactName} arrived damaged, and again: ${size} bytes of ${sizeBytes}, and ${digest}`,
   );
 }
 

@@ -1,13 +1,14 @@
 import {createHash} from 'node:crypto';
+import {DamagedBackupError} from '../backup-set/digest.js';
 import {piecesOf, type StoredPiece} from '../backup-set/file-parts.js';
 import {type Metadata, parseMetadata} from '../backup-set/metadata.js';
 import {copyVerified} from '../backup-set/source.js';
-import {UserError} from '../errors.js';
 import {makeDirectories} from '../host/directories.js';
 import {readArtifact, requireRoom} from './artifact-download.js';
 import type {ListedArtifact} from './artifact-listing.js';
 import type {Candidate} from './artifact-search.js';
 import {artifactSource, bytesOnDisk} from './artifact-source.js';
+import {notingDamage} from './damage.js';
 import {untilAborted} from './parallel.js';
 import type {FoundBackup} from './store.js';
 
@@ -20,15 +21,17 @@ export interface DownloadOptions {
 }
 
 /**
- * Reads a backup's metadata and checks that all its files are there. Throws a UserError that names the file that
- * is not.
+ * Reads a backup's metadata and checks that all its files are there. Throws a DamagedBackupError that names the file
+ * that is not.
  */
 export async function openBackup(candidate: Candidate, options: DownloadOptions): Promise<FoundBackup> {
   const {name, run} = candidate;
   const {signal} = options;
   const {metadata, metadataSha256, metadataText} = await readMetadata(candidate, options);
-  const parts = metadata.files.flatMap((file) =>
-    piecesOf(file).map((piece) => ({file, piece, artifact: artifactOf(piece, candidate)})),
+  const parts = await notingDamage({name, metadataSha256}, async () =>
+    metadata.files.flatMap((file) =>
+      piecesOf(file).map((piece) => ({file, piece, artifact: artifactOf(piece, candidate)})),
+    ),
   );
   const sourceIn = (scratchDirectory: string) => artifactSource(parts, {run, scratchDirectory, signal});
   return {
@@ -62,7 +65,7 @@ async function readMetadata(
 function artifactOf({name: fileName}: StoredPiece, {name, run}: Candidate): ListedArtifact {
   const artifact = run.artifacts.find((other) => other.name === `${name}.${fileName}`);
   if (artifact !== undefined && !artifact.isExpired) return artifact;
-  throw new UserError(
+  throw new DamagedBackupError(
     `Backup ${name} is not whole: artifact ${name}.${fileName} is not among the ${run.location}, or has expired.`,
     'Restore another backup.',
   );

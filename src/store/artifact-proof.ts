@@ -1,7 +1,7 @@
 import {mkdtemp, rm, writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
 import {DefaultArtifactClient} from '@actions/artifact';
-import {formatProof, type ProofRecord, parseProof, replaces} from '../backup-set/proof-file.js';
+import {type Evidence, formatProof, parseProof, replaces} from '../backup-set/proof-file.js';
 import type {ReportFiles} from '../backup-set/report-file.js';
 import {type ArtifactCatalogOptions, proofEnd} from './artifact-catalog.js';
 import {readArtifact} from './artifact-download.js';
@@ -9,9 +9,9 @@ import {listThisRun} from './artifact-search.js';
 
 const client = new DefaultArtifactClient();
 
-/** Stores a proof as an artifact of this run, in the place of an older one that says no more. */
+/** Stores a proof or damage as an artifact of this run, in the place of older evidence that says no more. */
 export async function saveProofArtifact(
-  proof: ProofRecord,
+  proof: Evidence,
   {thisRun, scratchDirectory}: ArtifactCatalogOptions,
 ): Promise<void> {
   const artifactName = proof.name + proofEnd;

@@ -1,7 +1,7 @@
 import {createHash} from 'node:crypto';
 import {type BackupFacts, factsOf} from '../backup-set/catalog.js';
 import {parseMetadata} from '../backup-set/metadata.js';
-import {type ProofRecord, parseProof} from '../backup-set/proof-file.js';
+import {type Evidence, parseProof} from '../backup-set/proof-file.js';
 import {describe, UserError} from '../errors.js';
 import {debug, warning} from '../log.js';
 import {eachInParallel} from './parallel.js';
@@ -27,7 +27,7 @@ export interface FactsCache {
 /** What documents told, by their keys. A document that was not understood is in none. */
 export interface DocumentFacts {
   readonly metadata: ReadonlyMap<string, BackupFacts>;
-  readonly proofs: ReadonlyMap<string, ProofRecord>;
+  readonly proofs: ReadonlyMap<string, Evidence>;
 }
 
 /** Documents of both kinds. */
@@ -41,8 +41,8 @@ const readsAtOnce = 8;
 /** Up to so many documents are read without asking a cache, which would cost about as many requests. */
 const fewDocuments = 10;
 
-/** 3: with the parents of incremental backups, which a prune must know, and how long each backup took. */
-const cacheVersion = 3;
+/** 4: with the parents of incremental backups, which a prune must know, how long each backup took, and damage. */
+const cacheVersion = 4;
 
 /**
  * Reads what a catalog needs of metadata and proof files, each at most once in the life of the cache. Throws what
@@ -80,7 +80,7 @@ function takeMetadata({key, name}: StoredDocument, text: string, into: Map<strin
   }
 }
 
-function takeProof({key, name}: StoredDocument, text: string, into: Map<string, ProofRecord>): void {
+function takeProof({key, name}: StoredDocument, text: string, into: Map<string, Evidence>): void {
   const proof = parseProof(text);
   if (proof) into.set(key, proof);
   else debug(`${name} is not a proof file that this version of the action understands.`);
@@ -89,7 +89,7 @@ function takeProof({key, name}: StoredDocument, text: string, into: Map<string, 
 interface Cached {
   readonly version: typeof cacheVersion;
   readonly metadata: Readonly<Record<string, BackupFacts>>;
-  readonly proofs: Readonly<Record<string, ProofRecord>>;
+  readonly proofs: Readonly<Record<string, Evidence>>;
 }
 
 const emptyCache = (): Cached => ({version: cacheVersion, metadata: {}, proofs: {}});

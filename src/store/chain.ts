@@ -2,6 +2,7 @@ import {problemOfLink} from '../backup-set/chain.js';
 import type {Metadata} from '../backup-set/metadata.js';
 import {checkSize} from '../backup-set/source.js';
 import {messageOf, UserError} from '../errors.js';
+import {notingDamage} from './damage.js';
 import type {FoundBackup, Store} from './store.js';
 
 /** A backup that another one builds on. */
@@ -43,10 +44,13 @@ async function findMember(child: Metadata, store: Pick<Store, 'findParent'>): Pr
 }
 
 /** Other stores compare their lists with the metadata when they find a backup. */
-async function checkFiles({source, metadata}: FoundBackup, child: Metadata): Promise<void> {
+async function checkFiles(found: FoundBackup, child: Metadata): Promise<void> {
+  const {source, metadata} = found;
   if (source === undefined) return;
   try {
-    for (const file of metadata?.files ?? []) await checkSize(source, file);
+    await notingDamage(found, async () => {
+      for (const file of metadata?.files ?? []) await checkSize(source, file);
+    });
   } catch (cause) {
     if (!(cause instanceof UserError)) throw cause;
     throw broken(child, cause.message);

@@ -1,4 +1,4 @@
-import {type Catalog, type CatalogEntry, newestBy, newestFirst} from '../backup-set/catalog.js';
+import {type Catalog, type CatalogEntry, newestBy, newestFirst, verifiedOf} from '../backup-set/catalog.js';
 import {isPattern, latestVerified, matchesName} from '../backup-set/naming.js';
 import {isVerified} from '../backup-set/proof-file.js';
 import {UserError} from '../errors.js';
@@ -33,15 +33,23 @@ export function choose(
 }
 
 function requireVerified(entries: readonly CatalogEntry[], location: string): readonly CatalogEntry[] {
-  const verified = entries.filter(({proof}) => isVerified(proof));
+  const verified = verifiedOf(entries);
   if (verified.length > 0) return verified;
   const [newest] = newestFirst(entries);
   const there =
     newest === undefined
       ? 'There is no complete backup at all.'
-      : `There are ${entries.length}, the newest is ${newest.name}${newest.proof ? `, proven ${newest.proof.proof} alone` : ''}.`;
+      : `There are ${entries.length}, the newest is ${newest.name}${knownOf(newest)}.`;
   throw new UserError(
     `No backup in ${location} is proven to restore. ${there}`,
     'A mode: restore that succeeds, and reaches recovered, writes that proof: run one with backup-name: latest.',
   );
+}
+
+function knownOf({proof, damage}: CatalogEntry): string {
+  if (damage) return `, which was found damaged at ${damage.foundAt} (${damage.damage})`;
+  if (!proof) return '';
+  return isVerified(proof)
+    ? ', proven, and what it builds on is not there as it was'
+    : `, proven ${proof.proof} alone`;
 }

@@ -4,7 +4,7 @@ import {dirname, join} from 'node:path';
 import {type Catalog, type CatalogEntry, entryOf, factsOf, type Leftover} from '../backup-set/catalog.js';
 import {parseMetadata} from '../backup-set/metadata.js';
 import {problemOfName} from '../backup-set/naming.js';
-import {formatProof, type ProofRecord, parseProof, replaces} from '../backup-set/proof-file.js';
+import {type Evidence, formatProof, parseProof, replaces} from '../backup-set/proof-file.js';
 import {allReportNames, type ReportFiles} from '../backup-set/report-file.js';
 import {describe, UserError} from '../errors.js';
 import {makeDirectories} from '../host/directories.js';
@@ -51,13 +51,13 @@ async function readEntry(directory: string, name: string): Promise<CatalogEntry>
 }
 
 /** The proof beside a backup; one that cannot be read proves nothing. */
-async function readProof(directory: string, name: string): Promise<ProofRecord | undefined> {
+async function readProof(directory: string, name: string): Promise<Evidence | undefined> {
   const text = await readFile(proofPath(directory, name), 'utf8').catch(() => undefined);
   return text === undefined ? undefined : parseProof(text);
 }
 
-/** Writes a proof whole or not at all, unless a better one of the same backup is there. */
-export async function saveProofBeside(directory: string, proof: ProofRecord): Promise<void> {
+/** Writes a proof or damage whole or not at all, unless a better proof of the same backup is there. */
+export async function saveProofBeside(directory: string, proof: Evidence): Promise<void> {
   if (!replaces(proof, await readProof(directory, proof.name))) return;
   await replaceFile(proofPath(directory, proof.name), formatProof(proof));
 }

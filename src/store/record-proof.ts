@@ -23,8 +23,8 @@ export interface Witness {
   readonly runUrl?: string;
 }
 
-/** A store that hangs must not hold up the report of a restore that is done. */
-const patienceMilliseconds = 60_000;
+/** A store that hangs must not hold up the report of a step that is done. */
+export const patienceMilliseconds = 60_000;
 
 /**
  * Stores what a run has proven beside the backup. The proof itself stands whether or not it can be stored, so a

@@ -1,9 +1,11 @@
 import {createHash} from 'node:crypto';
-import {parseMetadata} from '../backup-set/metadata.js';
+import {DamagedBackupError} from '../backup-set/digest.js';
+import {type BackupFile, parseMetadata} from '../backup-set/metadata.js';
 import {isPattern, matchesName, problemOfName} from '../backup-set/naming.js';
 import {copyVerified} from '../backup-set/source.js';
 import {describe, UserError} from '../errors.js';
 import {warning} from '../log.js';
+import {notingDamage} from './damage.js';
 import {addressOfBucket, type Bucket, explained} from './s3-client.js';
 import type {StoredObject} from './s3-download.js';
 import {addressOf, fileKey, filesPrefix, metadataKey, nameOfMetadata} from './s3-location.js';
@@ -87,21 +89,22 @@ function parse(bucket: Bucket, name: string, text: string): ReadMetadata {
 
 type ReadMetadata = Required<Pick<FoundBackup, 'metadata' | 'metadataSha256' | 'metadataText'>>;
 
-/** Compares the list of objects with the metadata. Throws a UserError that names the file that is not there as it was. */
+/** Compares the list of objects with the metadata. Throws a DamagedBackupError that names the file that is not there as it was. */
 async function openBackup(bucket: Bucket, name: string, read: ReadMetadata): Promise<FoundBackup> {
   const {metadata} = read;
   const prefix = filesPrefix(bucket.location, name);
   const {objects} = await list(bucket, prefix);
-  const files = metadata.files.map((file) => {
+  const objectOf = (file: BackupFile): StoredObject => {
     const key = fileKey(bucket.location, name, file.name);
     const object = objects.find((one) => one.key === key);
     if (object?.sizeBytes === file.sizeBytes) return {...object, fileName: file.name};
     const found = object === undefined ? 'is missing' : `has ${object.sizeBytes} bytes of ${file.sizeBytes}`;
-    throw new UserError(
+    throw new DamagedBackupError(
       `Backup ${name} is not whole: s3://${bucket.location.bucket}/${key} ${found}.`,
       'Restore another backup.',
     );
-  });
+  };
+  const files = await notingDamage({name, ...read}, async () => metadata.files.map(objectOf));
   return found(bucket, name, {files, read});
 }
 

@@ -1,7 +1,7 @@
 import {DeleteObjectCommand, PutObjectCommand} from '@aws-sdk/client-s3';
 import {type Catalog, type CatalogEntry, entryOf, type Leftover} from '../backup-set/catalog.js';
 import {problemOfName} from '../backup-set/naming.js';
-import {formatProof, type ProofRecord, parseProof, replaces} from '../backup-set/proof-file.js';
+import {type Evidence, formatProof, parseProof, replaces} from '../backup-set/proof-file.js';
 import {allReportNames, type ReportFiles} from '../backup-set/report-file.js';
 import {messageOf} from '../errors.js';
 import {debug} from '../log.js';
@@ -112,8 +112,8 @@ export async function saveReportInBucket(bucket: Bucket, files: ReportFiles): Pr
     await overwrite(bucket, bucket.location.prefix + name, text);
 }
 
-/** Stores a proof, unless a better one of the same backup is there. */
-export async function saveProofInBucket(bucket: Bucket, proof: ProofRecord): Promise<void> {
+/** Stores a proof or damage, unless a better proof of the same backup is there. */
+export async function saveProofInBucket(bucket: Bucket, proof: Evidence): Promise<void> {
   const key = proofKey(bucket, proof.name);
   const old = await readText(bucket, key);
   if (!replaces(proof, old === undefined ? undefined : parseProof(old))) return;

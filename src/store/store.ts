@@ -1,6 +1,6 @@
 import type {Catalog, CatalogEntry, Leftover} from '../backup-set/catalog.js';
 import type {BackupFile, Metadata, ParentLink} from '../backup-set/metadata.js';
-import type {ProofRecord} from '../backup-set/proof-file.js';
+import type {Evidence} from '../backup-set/proof-file.js';
 import type {ReportFiles} from '../backup-set/report-file.js';
 import type {BackupSource} from '../backup-set/source.js';
 import type {Wanted} from './choose.js';
@@ -137,8 +137,8 @@ export interface Store {
   remove(entry: CatalogEntry): Promise<void>;
   /** Removes a leftover that was listed, unless it is a backup again. Throws a UserError when something is left. */
   removeLeftover(leftover: Leftover): Promise<void>;
-  /** Stores `<backup-name>.proof.json`, unless there is a proof that says more of the same backup. */
-  saveProof(proof: ProofRecord): Promise<void>;
+  /** Stores `<backup-name>.proof.json`, unless there is a proof that says more of the same backup; damage in any case. */
+  saveProof(evidence: Evidence): Promise<void>;
   /**
    * Stores small files beside a backup, text by name, in the place of older ones: `<backup-name>.<mode>.report.html`
    * (backup-set/report-file.ts). Throws a UserError when one is not stored.

@@ -1,5 +1,4 @@
-import {DamageError} from '../backup-set/digest.js';
-import {UserError} from '../errors.js';
+import {DamagedBackupError, DamageError} from '../backup-set/digest.js';
 import {info} from '../log.js';
 
 /** More of them say nothing new; a directory that was deleted would fill the whole log. */
@@ -33,7 +32,7 @@ export class Problems {
     }
   }
 
-  /** Throws a UserError that tells the problems, if there are any. */
+  /** Throws a DamagedBackupError that tells the problems, if there are any. */
   refuse(): void {
     if (this.#count === 0) return;
     for (const line of this.#lines) info(line);
@@ -41,7 +40,7 @@ export class Problems {
     const rest = this.#count - shown.length;
     const more = rest > 0 ? `\nand ${rest} more, in the log of the step` : '';
     const [only] = shown;
-    throw new UserError(
+    throw new DamagedBackupError(
       this.#count === 1
         ? `The backup is damaged: ${only}.`
         : `The backup is damaged: ${this.#count} problems.\n${shown.join('\n')}${more}`,

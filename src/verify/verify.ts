@@ -15,6 +15,7 @@ import {groupedPhase, info, phase, warning} from '../log.js';
 import {requireAttestation} from '../provenance/require-attestation.js';
 import type {Signer} from '../provenance/verified-attestation.js';
 import {followChain} from '../store/chain.js';
+import {notingDamage} from '../store/damage.js';
 import type {FetchedBackup, FoundBackup, Store} from '../store/store.js';
 import {unlock} from '../store/unlock.js';
 import {manifestInside, verifyArchives} from './archives.js';
@@ -103,7 +104,8 @@ export async function verify(
   if (found.metadata) refuseOld(found.metadata.finishedAt, request.maxBackupAgeSeconds);
   const attested = signer ? {signer} : {};
   if (request.dryRun) return {mode: 'verify', dryRun: true, backup: found, ...attested};
-  const verifyOne = (one: FoundBackup) => verifyFound(one, request, {...surroundings, decryption});
+  const verifyOne = (one: FoundBackup) =>
+    notingDamage(one, () => verifyFound(one, request, {...surroundings, decryption}));
   const verified = await verifyParents(parents, verifyOne);
   return {...(await verifyLast(verified, () => verifyOne(found))), ...attested};
 }

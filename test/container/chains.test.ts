@@ -1,5 +1,5 @@
 import {createHash} from 'node:crypto';
-import {cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
+import {cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {beforeAll, describe, expect, onTestFinished, test} from 'vitest';
 import {ageKey} from '../support/age.js';
@@ -197,6 +197,9 @@ describeWithEngine('a chain of incremental backups', () => {
         writeFileSync(path, other);
         for (const error of await refused(own))
           expect(error).toMatch(/Backup one of the chain: .*backup_manifest/s);
+        // It is the member's, and what builds on it has no fault of its own.
+        expect(readFileSync(join(backups, 'one.proof.json'), 'utf8')).toContain('"damage"');
+        expect(existsSync(join(backups, 'two.proof.json'))).toBe(false);
 
         // Somebody has made all of it fit.
         const sha256 = (text: string) => createHash('sha256').update(text).digest('hex');

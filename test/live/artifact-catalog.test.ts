@@ -5,7 +5,7 @@ import {join} from 'node:path';
 import {afterAll, afterEach, beforeEach, expect, test} from 'vitest';
 import {formatMetadata, type Metadata} from '../../src/backup-set/metadata.js';
 import type {ProofLevel} from '../../src/backup-set/proof.js';
-import {formatProof, type ProofRecord, parseProof} from '../../src/backup-set/proof-file.js';
+import {type Evidence, formatProof, type ProofRecord, parseProof} from '../../src/backup-set/proof-file.js';
 import type {ArtifactStoreOptions} from '../../src/store/artifact.js';
 import type {Store} from '../../src/store/store.js';
 import {metadataOf} from '../support/local-backup.js';
@@ -104,7 +104,7 @@ function proofOf(name: string, metadata: string, reached: readonly ProofLevel[])
   };
 }
 
-async function storeProof(proof: ProofRecord, seed: Partial<Seed> = {}): Promise<void> {
+async function storeProof(proof: Evidence, seed: Partial<Seed> = {}): Promise<void> {
   const run = {...thisRun, runId: 50};
   await service.addArtifact({run, ...seed, name: `${proof.name}.proof.json`, content: formatProof(proof)});
 }
@@ -295,6 +295,13 @@ test('the newest proven backup is found, by the proof of any run, and not by tha
     name: 'newer',
     metadataSha256: createHash('sha256').update(newer).digest('hex'),
   });
+  const {metadataSha256} = proofOf('newer', newer, []);
+  const foundAt = new Date(Date.now() + 1000).toISOString();
+  const found = {damage: 'it is missing', foundAt, by: 'verify', actionRef: null, runUrl: null} as const;
+  const damage: Evidence = {schemaVersion: 1, name: 'newer', metadataSha256, ...found};
+  await storeOf().saveProof(damage);
+  expect((await verified()).name).toBe('older');
+  expect((await storeOf().list()).entries.find(({name}) => name === 'newer')).toMatchObject({damage});
   // Proofs are no backups.
   expect((await storeOf({runId: 'latest'}).find({name: 'latest'})).name).toBe('newest');
 });
@@ -311,5 +318,5 @@ test('a proof becomes an artifact of this run, and none that says less takes its
   expect(proofs.map(({run}) => run.runId)).toContain(thisRun.runId);
   const [last, ...more] = proofs.filter(({run}) => run.repository === thisRun.repository);
   if (last === undefined || more.length > 0) throw new Error(`${more.length} proofs too many, or none`);
-  expect(parseProof((await service.contentOf(last)).toString())?.proof).toBe('recovered');
+  expect(parseProof((await service.contentOf(last)).toString())).toHaveProperty('proof', 'recovered');
 });

@@ -91,8 +91,9 @@ describeWithPostgres('a backup that is stored as artifacts while it is taken', (
 
     service.setFault({at: 'download', kind: 'corrupt', artifact: 'nightly.base.tar.part0003'});
     const damaged = await runAction(restored(), here);
-    expect(failure(damaged)).toContain('Artifact nightly.base.tar.part0003 arrived damaged');
+    expect(failure(damaged)).toContain('artifact nightly.base.tar.part0003 arrived damaged');
     expect(listAll(damaged.workspace.temp)).toEqual([]);
+    expect(damaged.stdout).toContain('latest-verified passes over nightly');
     service.clearFaults();
 
     service.expire('nightly.base.tar.part0002');

@@ -364,7 +364,7 @@ describe('in this run', () => {
     service.setFault({at: 'download', kind: 'corrupt', artifact: 'a.pg_wal.tar'});
     const scratch = directory();
     const error = await failureOf(contentsOf(found, scratch));
-    expect(error.message).toContain('Artifact a.pg_wal.tar arrived damaged');
+    expect(error.message).toContain('artifact a.pg_wal.tar arrived damaged');
     await waitUntil(() => readdirSync(scratch).length === 0, {
       seconds: 20,
       what: 'the directory to be empty',

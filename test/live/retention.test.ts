@@ -191,7 +191,38 @@ describeWithPostgres('backups in a directory', () => {
       await runAction({...restoreInputs(wanted), mode: 'verify'}, {workspace: home}),
     );
     expect(verified.outputs['backup-name']).toBe('nightly');
-    expect(proofIn(home, 'nightly')?.proof).toBe('recovered');
+    expect(proofIn(home, 'nightly')).toHaveProperty('proof', 'recovered');
+  });
+
+  test('are no longer found by latest-verified when a step finds them damaged, until one finds them whole', async () => {
+    seed(home, 'nightly-older', {finishedAt: daysAgo(1)});
+    for (const name of ['nightly', 'nightly-older']) prove(home, name, ['started', 'recovered']);
+    const newest = {'backup-name': 'latest-verified'};
+    const chosen = async () =>
+      succeeded(await runAction(restoreInputs({...newest, 'dry-run': 'true'}), {workspace: home})).outputs[
+        'backup-name'
+      ];
+    // What fails for another reason says nothing of the backup.
+    const doubted = restoreInputs({...newest, 'check-sql': 'select false'});
+    expect(failure(await runAction(doubted, {workspace: home}))).toContain('check-sql');
+    expect(await chosen()).toBe('nightly');
+
+    const archive = join(backupsOf(home), 'nightly', 'pg_wal.tar');
+    const whole = readFileSync(archive);
+    const spoilt = Buffer.from(whole);
+    spoilt.writeUInt8(spoilt.readUInt8(5000) ^ 1, 5000);
+    for (const by of ['restore', 'verify']) {
+      writeFileSync(archive, spoilt);
+      prove(home, 'nightly', ['started', 'recovered']);
+      const refused = await runAction({...restoreInputs(newest), mode: by}, {workspace: home});
+      expect(failure(refused)).toContain('pg_wal.tar: its SHA-256');
+      expect(refused.stdout).toContain('latest-verified passes over nightly');
+      expect(proofIn(home, 'nightly')).toMatchObject({by, damage: expect.stringContaining('pg_wal.tar')});
+      expect(await chosen()).toBe('nightly-older');
+    }
+    writeFileSync(archive, whole);
+    await restore(home, {'backup-name': 'nightly', 'data-directory': `${home.temp}/again`});
+    expect(await chosen()).toBe('nightly');
   });
 
   test('that are proven are refused when they are too old', async () => {

@@ -69,11 +69,17 @@ describeWithPostgres('a backup in an object store', () => {
       expect(left).toEqual([]);
       const verified = succeeded(await verify({'backup-name': 'latest-verified'}));
       expect(verified.outputs['backup-name']).toBe('nightly-1');
+      const wal = (await bucket.keys()).find((key) => key.includes('nightly-1/pg_wal.tar')) ?? '';
+      await bucket.put(wal, 'cut');
+      expect(failure(await verify({'backup-name': 'latest-verified'}))).toContain('pg_wal.tar');
+      expect(failure(await verify({'backup-name': 'latest-verified'}))).toMatch(
+        /No backup .* is proven to restore/,
+      );
       // What an interrupted removal left goes with the next one.
       await bucket.put('main/shop/nightly-0/base.tar', 'the cluster');
       await bucket.put('main/shop/nightly-0.removing', '');
       succeeded(await store({'backup-name': 'nightly-4', ...kept}));
-      expect((await bucket.keys()).filter((key) => /nightly-[03]/.test(key))).toEqual([]);
+      expect((await bucket.keys()).filter((key) => /nightly-[013]/.test(key))).toEqual([]);
     });
 
     test('is one object a file, the metadata last, is verified and restores', async () => {

@@ -1,12 +1,13 @@
 import fc from 'fast-check';
 import {describe, expect, test} from 'vitest';
-import type {CatalogEntry} from '../../src/backup-set/catalog.js';
+import {type CatalogEntry, verifiedOf} from '../../src/backup-set/catalog.js';
 import {couldBe, hasCodes, nameAt, problemOfName} from '../../src/backup-set/naming.js';
 import type {ProofLevel} from '../../src/backup-set/proof.js';
 import {
-  bestProof,
+  type DamageRecord,
   formatProof,
   isVerified,
+  judge,
   type ProofRecord,
   parseProof,
   replaces,
@@ -27,6 +28,20 @@ function proofOf(reached: readonly ProofLevel[], more: Partial<ProofRecord> = {}
     provenAt: '2026-01-02T00:00:00.000Z',
     by: 'restore',
     serverVersion: null,
+    actionRef: null,
+    runUrl: null,
+    ...more,
+  };
+}
+
+function damageOf(more: Partial<DamageRecord> = {}): DamageRecord {
+  return {
+    schemaVersion: 1,
+    name: 'nightly',
+    metadataSha256: 'a'.repeat(64),
+    damage: 'base.tar: it is missing',
+    foundAt: '2026-01-02T12:00:00.000Z',
+    by: 'verify',
     actionRef: null,
     runUrl: null,
     ...more,
@@ -125,6 +140,26 @@ describe('what is kept', () => {
     expect(removed).toEqual([lesser, older]);
   });
 
+  test('is as long as its turn is one that is damaged, and it takes no place from those that are whole', () => {
+    const [newest, second, third] = ['2026-03-09', '2026-03-08', '2026-03-07'].map((date) =>
+      entryAt(`${date}T02:30:00Z`),
+    ) as [CatalogEntry, CatalogEntry, CatalogEntry];
+    const damaged = {...newest, damage: damageOf()};
+    const {kept, removed} = decide([damaged, second, third, made], made, {last: 2});
+    expect(kept.map(({entry, reasons}) => [entry, ...reasons])).toEqual([
+      [made, 'just made', 'keep-last'],
+      [damaged, 'keep-last'],
+      [second, 'keep-last'],
+    ]);
+    expect(removed).toEqual([third]);
+    const proof = proofOf(['started', 'recovered']);
+    const proven = {...third, proof};
+    expect(daysKept(decide([{...second, damage: damageOf()}, proven, made], made, {last: 1}))).toEqual([
+      '2026-03-10',
+      '2026-03-07',
+    ]);
+  });
+
   test('is a backup from the future, which takes no place', () => {
     const future = entryAt('2099-01-01T00:00:00Z');
     const decided = decide([future, ...catalog], made, {last: 2});
@@ -152,7 +187,7 @@ describe('what is kept', () => {
   });
 });
 
-/** A catalog of a year: full backups and chains of two clusters, some proven, the last one just made. */
+/** A catalog of a year: full backups and chains of two clusters, some proven or damaged, the last one just made. */
 const simulatedYear = fc
   .array(
     fc.record({
@@ -161,6 +196,7 @@ const simulatedYear = fc
       isNightly: fc.integer({min: 0, max: 9}).map((chance) => chance > 0),
       isIncremental: fc.integer({min: 0, max: 6}).map((chance) => chance > 0),
       isProven: fc.integer({min: 0, max: 60}).map((chance) => chance === 0),
+      isDamaged: fc.integer({min: 0, max: 30}).map((chance) => chance === 0),
     }),
     {minLength: 1000, maxLength: 1000},
   )
@@ -168,7 +204,7 @@ const simulatedYear = fc
     const newest = new Map<string, string>();
     return plans
       .toSorted((a, b) => a.hour - b.hour)
-      .map(({hour, isOurs, isNightly, isIncremental, isProven}, index) => {
+      .map(({hour, isOurs, isNightly, isIncremental, isProven, isDamaged}, index) => {
         const systemIdentifier = isOurs || index === 999 ? 'ours' : 'another';
         const parent = isIncremental ? newest.get(systemIdentifier) : undefined;
         const name = `${isNightly || index === 999 ? 'nightly' : 'weekly'}-${index}`;
@@ -177,7 +213,13 @@ const simulatedYear = fc
           name,
           systemIdentifier,
           ...(parent !== undefined && {parent}),
-          ...(isProven && {proof: proofOf(['started', 'recovered'])}),
+          ...(isDamaged
+            ? {damage: damageOf({foundAt: new Date(year + index * 1000).toISOString()})}
+            : isProven && {
+                proof: proofOf(['started', 'recovered'], {
+                  provenAt: new Date(year + index * 500).toISOString(),
+                }),
+              }),
         });
       });
   });
@@ -185,9 +227,7 @@ const simulatedYear = fc
 const count = fc.option(fc.integer({min: 1, max: 60}), {nil: 0});
 const rules = fc.record({last: count, daily: count, weekly: count, monthly: count});
 
-/** What docs/retention.md tells, in the plainest way: is there a reason to keep it? The catalog is in the order of time. */
-function modelKeeps(catalog: readonly CatalogEntry[], made: CatalogEntry, keep: KeepRules): Set<string> {
-  const ours = catalog.filter((entry) => entry.systemIdentifier === 'ours' && nightly(entry.name)).reverse();
+function byRules(ours: readonly CatalogEntry[], keep: KeepRules): readonly CatalogEntry[] {
   const periods = (periodOf: (time: Date) => number) =>
     ours.map((entry) => periodOf(new Date(entry.finishedAt)));
   const byPeriod = [
@@ -196,16 +236,36 @@ function modelKeeps(catalog: readonly CatalogEntry[], made: CatalogEntry, keep: 
     {of: periods((time) => Math.floor((time.getTime() / day + 3) / 7)), limit: keep.weekly ?? 0},
     {of: periods((time) => time.getUTCFullYear() * 12 + time.getUTCMonth()), limit: keep.monthly ?? 0},
   ];
-  const direct = ours.filter(
-    (entry, index) =>
-      entry === made ||
+  return ours.filter(
+    (_, index) =>
       index < (keep.last ?? 0) ||
       byPeriod.some(({of, limit}) => {
         const newer = new Set(of.slice(0, index));
         return newer.size < limit && !newer.has(of[index] ?? 0);
-      }) ||
-      ours.findIndex(({proof}) => isVerified(proof)) === index,
+      }),
   );
+}
+
+/** Proven, and nothing that it builds on was found damaged since. */
+function isSound({proof, parent}: CatalogEntry, catalog: readonly CatalogEntry[]): boolean {
+  const ancestors: CatalogEntry[] = [];
+  for (let name = parent; name !== undefined; name = ancestors.at(-1)?.parent) {
+    const found = catalog.find((entry) => entry.name === name);
+    if (found) ancestors.push(found);
+  }
+  return (
+    isVerified(proof) && ancestors.every(({damage}) => (damage?.foundAt ?? '') < (proof?.provenAt ?? ''))
+  );
+}
+
+/** What docs/retention.md tells, in the plainest way: is there a reason to keep it? The catalog is in the order of time. */
+function modelKeeps(catalog: readonly CatalogEntry[], made: CatalogEntry, keep: KeepRules): Set<string> {
+  const ours = catalog.filter((entry) => entry.systemIdentifier === 'ours' && nightly(entry.name)).reverse();
+  const whole = ours.filter(({damage}) => damage === undefined);
+  const direct = [
+    ...[made, ...ours.filter((entry) => isSound(entry, catalog)).slice(0, 1)],
+    ...[...byRules(ours, keep), ...byRules(whole, keep)],
+  ];
   const others = catalog.filter((entry) => !ours.includes(entry));
   const kept = new Set([...direct, ...others].map(({name}) => name));
   for (const {name, parent} of catalog.toReversed())
@@ -347,12 +407,44 @@ describe('a proof', () => {
     const paused = proofOf(['started', 'consistent', 'read']);
     const strong = proofOf(['started', 'recovered']);
     const again = proofOf(['started', 'recovered'], {provenAt: '2026-01-03T00:00:00.000Z'});
-    expect(bestProof([other, undefined], 'a'.repeat(64))).toBeUndefined();
-    expect(bestProof([other, weak, strong, paused], 'a'.repeat(64))).toBe(strong);
-    expect(bestProof([weak, strong, again], 'a'.repeat(64))).toBe(again);
+    expect(judge([other, undefined], 'a'.repeat(64))).toEqual({});
+    expect(judge([other, weak, strong, paused], 'a'.repeat(64))).toEqual({proof: strong});
+    expect(judge([weak, strong, again], 'a'.repeat(64))).toEqual({proof: again});
     expect(replaces(weak, strong)).toBe(false);
     expect(replaces(again, strong)).toBe(true);
     expect(replaces(weak, other)).toBe(true);
     expect(replaces(weak, undefined)).toBe(true);
+  });
+
+  test('holds until damage is found, and damage until the backup is proven again', () => {
+    const sha256 = 'a'.repeat(64);
+    const before = proofOf(['started', 'recovered']);
+    const damage = damageOf();
+    const after = proofOf(['manifest-verified'], {provenAt: '2026-01-03T00:00:00.000Z'});
+    const earlier = damageOf({foundAt: '2026-01-01T12:00:00.000Z'});
+    expect(parseProof(formatProof(damage))).toEqual(damage);
+    expect(judge([before, damage, earlier], sha256)).toEqual({damage});
+    expect(judge([before, damage, after], sha256)).toEqual({proof: after});
+    expect(judge([before, earlier], sha256)).toEqual({proof: before});
+    expect(judge([before, damageOf({metadataSha256: 'b'.repeat(64)})], sha256)).toEqual({proof: before});
+    expect(replaces(damage, before)).toBe(true);
+    expect(replaces(after, damage)).toBe(true);
+  });
+
+  test.for([{damage: 1}, {foundAt: 'yesterday'}, {schemaVersion: 2}])('nor does %o damage', (wrong) => {
+    expect(parseProof(JSON.stringify({...damageOf(), ...wrong}))).toBeUndefined();
+  });
+
+  test('of an incremental backup ends with damage of what it builds on, and without that', () => {
+    const proof = proofOf(['started', 'recovered']);
+    const full = entryAt('2026-01-01T00:00:00Z', {name: 'full'});
+    const middle = entryAt('2026-01-01T01:00:00Z', {name: 'middle', parent: 'full'});
+    const last = entryAt('2026-01-01T02:00:00Z', {name: 'last', parent: 'middle', proof});
+    expect(verifiedOf([full, middle, last])).toEqual([last]);
+    expect(verifiedOf([{...full, damage: damageOf()}, middle, last])).toEqual([]);
+    expect(
+      verifiedOf([{...full, damage: damageOf({foundAt: '2026-01-01T12:00:00Z'})}, middle, last]),
+    ).toEqual([last]);
+    expect(verifiedOf([full, last])).toEqual([]);
   });
 });

@@ -4,6 +4,15 @@ import {UserError} from '../../errors.js';
 import {lacksTar} from '../../host/extraction.js';
 import {CommandError} from '../../host/host.js';
 
+/** Whether it did not come to its own end: a signal, or an engine that could not go on. */
+function wasEnded({status, stderr}: CommandError): boolean {
+  return (
+    typeof status === 'string' ||
+    status > 128 ||
+    /^(Cannot connect to the Docker daemon|error during connect|Error response from daemon)/m.test(stderr)
+  );
+}
+
 /** What it means that tar failed on an archive: its first line says why; its last one only that it failed. */
 export function tarFailure(name: string, error: unknown, directory: string): unknown {
   if (!(error instanceof CommandError)) return error;
@@ -22,6 +31,12 @@ export function tarFailure(name: string, error: unknown, directory: string): unk
     );
   }
   if (!/No space left on device|Disk quota exceeded/.test(error.stderr)) {
+    if (wasEnded(error))
+      return new UserError(
+        `${name} could not be extracted, and whether it is damaged is not known: ${error.message}`,
+        'Run the step again, where memory ran out on a machine with more of it.',
+        {cause: error},
+      );
     const line = complaintOf(error.stderr.trim().split('\n')[0] || error.message);
     return damaged(name, /File exists/i.test(line) ? `${line} (two of its members have that name)` : line);
   }
