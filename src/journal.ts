@@ -52,6 +52,7 @@ const mostSamples = 512;
 const phases: Phase[] = [];
 const warnings = new Set<string>();
 const damages = new Map<string, Damage>();
+let isLost = false;
 let samples: Sample[] = [];
 let backup: Subject | undefined;
 let stage: {readonly name: string; readonly startedAt: number} | undefined;
@@ -88,6 +89,16 @@ function endStage(failed: boolean): void {
 /** Notes which backup the step is about, so that a failure can tell it. */
 export function noteBackup(subject: Subject): void {
   backup = subject;
+}
+
+/** Notes that the step's work has failed: it does no more than tidy up and tell. */
+export function noteFailure(): void {
+  isLost = true;
+}
+
+/** Whether that was noted. */
+export function hasFailed(): boolean {
+  return isLost;
 }
 
 /** Notes that a backup is not the one that was stored. */

@@ -14,7 +14,7 @@ import {knownInputs, parseRequest, type Request} from './inputs/inputs.js';
 import {misspeltInputs} from './inputs/misspelt.js';
 import {requireSystem} from './inputs/operating-system.js';
 import {type RunContext, readRunContext} from './inputs/run-context.js';
-import {readDamages} from './journal.js';
+import {hasFailed} from './journal.js';
 import {mask, warning} from './log.js';
 import {accountPackage, aptInstaller, type Installer} from './postgres/install.js';
 import type {Vantage} from './postgres/programs.js';
@@ -39,8 +39,8 @@ function cancellation(): AbortController {
   // The artifact client reads files in a stream that nobody listens to: its errors arrive here and nowhere else.
   const {RUNNER_TEMP = ''} = process.env;
   process.on('uncaughtException', (error) => {
-    // The step has failed by then, and downloads that were given up lose their files.
-    if (readDamages().length === 0) controller.abort(explainStray(error, RUNNER_TEMP));
+    // Downloads that a step gave up when it failed lose their files.
+    if (!hasFailed()) controller.abort(explainStray(error, RUNNER_TEMP));
   });
   return controller;
 }

@@ -78,17 +78,46 @@ export function newestBy(
  * since then.
  */
 export function verifiedOf(catalog: readonly CatalogEntry[]): readonly CatalogEntry[] {
-  const named = Map.groupBy(catalog, ({name}) => name);
-  return newestFirst(catalog).filter(({proof, parent}) => {
+  const named = byName(catalog);
+  return newestFirst(catalog).filter((entry) => {
+    const {proof} = entry;
     if (!proof || !isVerified(proof)) return false;
-    const provenAt = Date.parse(proof.provenAt);
-    const seen = new Set<string>();
-    for (let name = parent; name !== undefined && !seen.has(name); ) {
-      seen.add(name);
-      const ancestor = named.get(name)?.find(({damage}) => !damage || Date.parse(damage.foundAt) < provenAt);
-      if (ancestor === undefined) return false;
-      name = ancestor.parent;
-    }
-    return true;
+    const ancestors = ancestorsOf(entry, named);
+    return ancestors?.every(({damage}) => !damage || Date.parse(damage.foundAt) < Date.parse(proof.provenAt));
   });
+}
+
+/** The backups that nothing is known to be wrong with, nor with what they build on. */
+export function wholeOf(catalog: readonly CatalogEntry[]): ReadonlySet<CatalogEntry> {
+  const named = byName(catalog);
+  const isWhole = (entry: CatalogEntry) =>
+    ancestorsOf(entry, named)?.every(({damage}) => damage === undefined) && entry.damage === undefined;
+  return new Set(catalog.filter(isWhole));
+}
+
+/** Among a backup and what it builds on, one that was found damaged. */
+export function damagedIn(entry: CatalogEntry, catalog: readonly CatalogEntry[]): CatalogEntry | undefined {
+  return [entry, ...(ancestorsOf(entry, byName(catalog)) ?? [])].find(({damage}) => damage !== undefined);
+}
+
+const byName = (catalog: readonly CatalogEntry[]) => Map.groupBy(catalog, ({name}) => name);
+
+/**
+ * All that a backup builds on; undefined: something of it is not there. Where several backups have a name, all of them
+ * count.
+ */
+function ancestorsOf(
+  entry: CatalogEntry,
+  named: ReadonlyMap<string, readonly CatalogEntry[]>,
+): readonly CatalogEntry[] | undefined {
+  const found = new Set<CatalogEntry>([entry]);
+  // What is added meanwhile has its turn, too.
+  for (const {parent} of found) {
+    if (parent === undefined) continue;
+    const parents = (named.get(parent) ?? []).filter((one) => one !== entry);
+    if (parents.length === 0) return undefined;
+    for (const one of parents) found.add(one);
+  }
+  found.delete(entry);
+  return [...found];
 }

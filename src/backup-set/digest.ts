@@ -86,18 +86,37 @@ export async function listFiles(directory: string): Promise<readonly string[]> {
   return names;
 }
 
-/** The refusal of a backup that is not the one that was stored. */
-export class DamagedBackupError extends UserError {}
+/** The refusal of a backup that is not the one that was stored, as far as can be told. */
+export class DamagedBackupError extends UserError {
+  /** The names of files that were complained of. */
+  readonly files: readonly string[];
+  /**
+   * Whether what is stored was compared with the metadata, and nothing but that can be the reason: a program that
+   * complains may have been killed, or its disk be at fault.
+   */
+  readonly isCertain: boolean;
+
+  constructor(
+    message: string,
+    cure: string,
+    {files, isCertain}: Pick<DamagedBackupError, 'files' | 'isCertain'>,
+  ) {
+    super(message, cure);
+    this.files = files;
+    this.isCertain = isCertain;
+  }
+}
 
 /** The refusal of a backup because of one of its files. */
 export class DamageError extends DamagedBackupError {
   readonly file: string;
   readonly reason: string;
 
-  constructor(file: string, reason: string) {
+  constructor(file: string, reason: string, isCertain: boolean) {
     super(
       `The backup is damaged: ${basename(file) === file ? file : `file ${file}`}: ${reason}.`,
       'Nothing was started. Restore another backup (backup-name), and find out what changed this one.',
+      {files: [file], isCertain},
     );
     this.file = file;
     this.reason = reason;
@@ -105,6 +124,10 @@ export class DamageError extends DamagedBackupError {
 }
 
 /** Makes the refusal of a backup because of one of its files. */
-export function damaged(name: string, reason: string): DamageError {
-  return new DamageError(name, reason);
+export function damaged(
+  name: string,
+  reason: string,
+  {isCertain = false}: {readonly isCertain?: boolean} = {},
+): DamageError {
+  return new DamageError(name, reason, isCertain);
 }

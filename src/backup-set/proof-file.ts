@@ -40,6 +40,8 @@ export interface DamageRecord
   readonly damage: string;
   /** ISO 8601 in UTC. */
   readonly foundAt: string;
+  /** What was proven until then; absent where nothing was. */
+  readonly endedProof?: ProofRecord;
 }
 
 /** What a `<backup-name>.proof.json` may tell. */
@@ -58,7 +60,7 @@ export function parseProof(text: string): Evidence | undefined {
   } catch {
     return undefined;
   }
-  return isProof(value) || isDamage(value) ? value : undefined;
+  return isProof(value) || isDamageRecord(value) ? value : undefined;
 }
 
 /** Whether a proof is enough for `latest-verified`: a server was started, and recovery came to its end. */
@@ -80,22 +82,31 @@ export function judge(evidence: readonly (Evidence | undefined)[], metadataSha25
     .filter((one) => one !== undefined)
     .filter((one) => one.metadataSha256 === metadataSha256);
   const [damage] = own.filter(isDamage).sort((a, b) => Date.parse(b.foundAt) - Date.parse(a.foundAt));
-  const since = damage === undefined ? Number.NEGATIVE_INFINITY : Date.parse(damage.foundAt);
-  const [proof] = own
-    .filter(isProof)
-    .filter(({provenAt}) => Date.parse(provenAt) > since)
+  const proofs = own
+    .map((one) => (isDamage(one) ? one.endedProof : one))
+    .filter((one) => one !== undefined)
     .sort((a, b) => weight(b) - weight(a) || Date.parse(b.provenAt) - Date.parse(a.provenAt));
+  const since = damage === undefined ? Number.NEGATIVE_INFINITY : Date.parse(damage.foundAt);
+  const proof = proofs.find(({provenAt}) => Date.parse(provenAt) > since);
   if (proof) return {proof};
-  return damage ? {damage} : {};
+  const [endedProof] = proofs;
+  return damage ? {damage: {...damage, ...(endedProof && {endedProof})}} : {};
 }
 
 /**
- * Whether new evidence may take the place of old: a proof must not say less of the same backup than another one; damage
- * ends a proof, and a proof ends damage.
+ * What is to be stored in the place of old evidence; undefined: the old stays. A proof must not say less of the same
+ * backup than another one; damage ends a proof, and tells it; a proof ends damage.
  */
-export function replaces(evidence: Evidence, old: Evidence | undefined): boolean {
-  if (old === undefined || old.metadataSha256 !== evidence.metadataSha256) return true;
-  return isDamage(evidence) || isDamage(old) || weight(evidence) >= weight(old);
+export function successor(evidence: Evidence, old: Evidence | undefined): Evidence | undefined {
+  if (old === undefined || old.metadataSha256 !== evidence.metadataSha256) return evidence;
+  if (!isDamage(evidence)) return isDamage(old) || weight(evidence) >= weight(old) ? evidence : undefined;
+  const endedProof = isDamage(old) ? old.endedProof : old;
+  return {...evidence, ...(endedProof && {endedProof})};
+}
+
+/** Whether evidence tells of damage. */
+export function isDamage(evidence: Evidence): evidence is DamageRecord {
+  return 'damage' in evidence;
 }
 
 function weight(proof: ProofRecord): number {
@@ -117,7 +128,7 @@ function isProof(value: unknown): value is ProofRecord {
   );
 }
 
-function isDamage(value: unknown): value is DamageRecord {
+function isDamageRecord(value: unknown): value is DamageRecord {
   if (typeof value !== 'object' || value === null) return false;
   const record = value as Partial<Record<keyof DamageRecord, unknown>>;
   return (
@@ -125,6 +136,7 @@ function isDamage(value: unknown): value is DamageRecord {
     typeof record.name === 'string' &&
     /^[0-9a-f]{64}$/.test(String(record.metadataSha256)) &&
     typeof record.damage === 'string' &&
-    isTime(record.foundAt)
+    isTime(record.foundAt) &&
+    (record.endedProof === undefined || isProof(record.endedProof))
   );
 }

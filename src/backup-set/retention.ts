@@ -1,4 +1,5 @@
-import {type CatalogEntry, newestFirst, verifiedOf} from './catalog.js';
+import {type CatalogEntry, newestFirst, verifiedOf, wholeOf} from './catalog.js';
+import {isVerified} from './proof-file.js';
 
 /** How many backups are kept; a rule that is left out keeps none. */
 export interface KeepRules {
@@ -44,9 +45,8 @@ export function decideRetention(catalog: readonly CatalogEntry[], question: Rete
   const isOurs = ({id, name, systemIdentifier}: CatalogEntry) =>
     id === made.id || (systemIdentifier === made.systemIdentifier && isOfKind(name));
   const kind = newestFirst(catalog.filter(isOurs));
-  const reasons = reasonsToKeep(kind, question);
-  const verified = verifiedOf(catalog).find((entry) => reasons.has(entry));
-  if (verified) reasons.get(verified)?.push('newest verified');
+  const reasons = reasonsToKeep(kind, {...question, whole: wholeOf(catalog)});
+  keepProven(kind, verifiedOf(catalog), reasons);
   keepParents(catalog, reasons);
   const isKept = (entry: CatalogEntry) => reasons.get(entry)?.length !== 0;
   return {
@@ -60,7 +60,7 @@ export function decideRetention(catalog: readonly CatalogEntry[], question: Rete
 
 function reasonsToKeep(
   kind: readonly CatalogEntry[],
-  {rules, made}: RetentionQuestion,
+  {rules, made, whole}: RetentionQuestion & {readonly whole: ReadonlySet<CatalogEntry>},
 ): Map<CatalogEntry, string[]> {
   const reasons = new Map<CatalogEntry, string[]>(kind.map((entry) => [entry, []]));
   const keep = (entry: CatalogEntry, reason: string) => reasons.get(entry)?.push(reason);
@@ -73,10 +73,23 @@ function reasonsToKeep(
   // One whose time lies in the future must not take a place from those that are there.
   const counted = kind.filter((entry) => !isNewer(entry));
   // Nor one that is damaged from those that are whole. It stays as long as it would otherwise.
-  const whole = counted.filter(({damage}) => damage === undefined);
-  const kept = [...keptByRules(whole, rules), ...keptByRules(counted, rules)];
+  const good = counted.filter((entry) => whole.has(entry));
+  const kept = [...keptByRules(good, rules), ...keptByRules(counted, rules)];
   for (const [entry, reason] of kept) if (!reasons.get(entry)?.includes(reason)) keep(entry, reason);
   return reasons;
+}
+
+/** The newest one that is known to restore, and one that was so until it was found damaged, until there is a newer one. */
+function keepProven(
+  kind: readonly CatalogEntry[],
+  verified: readonly CatalogEntry[],
+  reasons: ReadonlyMap<CatalogEntry, string[]>,
+): void {
+  const newest = verified.find((entry) => reasons.has(entry));
+  if (newest) reasons.get(newest)?.push('newest verified');
+  const newer = kind.slice(0, newest ? kind.indexOf(newest) : undefined);
+  const ended = newer.find(({damage}) => isVerified(damage?.endedProof));
+  if (ended) reasons.get(ended)?.push('verified, until it was found damaged');
 }
 
 function whyOther({systemIdentifier}: CatalogEntry, made: CatalogEntry): string {

@@ -1,6 +1,7 @@
 import {createHash} from 'node:crypto';
 import {readdir, stat, writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
+import {UserError} from '../errors.js';
 import {type DamageError, damaged, listFiles, readPieces} from './digest.js';
 import type {BackupFile} from './metadata.js';
 
@@ -36,12 +37,25 @@ export function directorySource(directory: string): BackupSource {
     list: () => readdir(directory),
     async find(name) {
       const path = join(directory, name);
-      const found = await stat(path).catch(() => undefined);
+      const found = await stat(path).catch(unlessAbsent(path));
       if (found === undefined) return undefined;
       // Opening a FIFO would wait for its other end.
       if (!found.isFile()) throw damaged(name, 'it is not a file');
       return {name, sizeBytes: found.size, read: () => readPieces(path)};
     },
+  };
+}
+
+/** What cannot be looked at may be there. */
+function unlessAbsent(path: string) {
+  return (cause: unknown): undefined => {
+    if (cause instanceof Error && 'code' in cause && /^ENO(ENT|TDIR)$/.test(String(cause.code)))
+      return undefined;
+    throw new UserError(
+      `${path} cannot be looked at.`,
+      'Give the account that runs the step the right to read it, and see whether its file system is well.',
+      {cause},
+    );
   };
 }
 
@@ -98,18 +112,21 @@ export function digestDiffers(
     directory === undefined
       ? `as it arrived from ${location}, ${differs}; run the step again, for it may have been changed on its way`
       : differs,
+    {isCertain: directory !== undefined},
   );
 }
 
 /** Compares a file's size with the recorded one. Throws a DamageError that names a missing or truncated file. */
 export async function checkSize(source: BackupSource, recorded: BackupFile): Promise<void> {
-  const {sizeBytes} = await openStored(source, recorded.name);
-  if (sizeBytes !== recorded.sizeBytes) {
-    throw damaged(
-      recorded.name,
-      `it has ${sizeBytes} bytes, but ${recorded.sizeBytes} were recorded when the backup was made`,
-    );
-  }
+  const file = await source.find(recorded.name);
+  if (file?.sizeBytes === recorded.sizeBytes) return;
+  throw damaged(
+    recorded.name,
+    file === undefined
+      ? 'it is missing'
+      : `it has ${file.sizeBytes} bytes, but ${recorded.sizeBytes} were recorded when the backup was made`,
+    {isCertain: true},
+  );
 }
 
 /** Reads files to their end and compares each with what was recorded. Throws a DamageError that names a damaged file. */

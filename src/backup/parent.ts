@@ -1,7 +1,7 @@
 import {createReadStream} from 'node:fs';
 import {mkdtemp, readFile, rm, writeFile} from 'node:fs/promises';
 import {basename, dirname, join} from 'node:path';
-import {type CatalogEntry, newestFirst} from '../backup-set/catalog.js';
+import {type CatalogEntry, damagedIn, newestFirst} from '../backup-set/catalog.js';
 import {type FullEvery, whyFullIsDue} from '../backup-set/chain.js';
 import {type DecryptionRequest, openDecryption} from '../backup-set/encryption/decryption.js';
 import {isEncrypted} from '../backup-set/encryption/names.js';
@@ -134,10 +134,20 @@ async function findNewest({store, server}: ParentQuestion): Promise<Newest> {
       `the storage has no backup of this system (${systemIdentifier}) yet.`,
       'The next one can build on this one. If there should be one, correct storage and directory.',
     );
+  const damaged = damagedIn(newest, entries);
+  if (damaged) throw builtOnDamage(newest, damaged);
   const found = await store.findParent(newest);
   const {metadata} = found;
   if (metadata === undefined || found.metadataSha256 !== newest.metadataSha256) throw replaced(newest);
   return {...found, metadata, id: newest.id};
+}
+
+function builtOnDamage(newest: CatalogEntry, {name, damage}: CatalogEntry): UserError {
+  const what = name === newest.name ? '' : `, which ${newest.name} builds on,`;
+  return new UserError(
+    `${name}${what} was found damaged at ${damage?.foundAt}.`,
+    'The next backup builds on this one. Find out what changed that one: mode: verify.',
+  );
 }
 
 function replaced({name}: CatalogEntry): UserError {

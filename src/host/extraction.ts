@@ -39,7 +39,7 @@ else
   fi
   measured() { { most; [ "$(head -c 1 | wc -c)" -eq 0 ] || echo '${overLimit}' >&2; } | unpack; }
 fi
-failed=$({ { "$codec" -d -c 3>&- || echo "$codec" >&3; } | { measured 3>&- || echo tar >&3; }; } 3>&1)
+failed=$({ { "$codec" -d -c 3>&- || echo "$codec:$?" >&3; } | { measured 3>&- || echo "tar:$?" >&3; }; } 3>&1)
 [ -z "$failed" ] || { echo "Failed:" $failed >&2; exit 2; }`;
 
 /** Unpacks the archive that comes by standard input into a directory, by what `sh` and any tar can do. */
@@ -50,6 +50,11 @@ export function extraction(directory: string, {codec = '', limitBytes}: ExtractO
 /** Whether an archive was larger than `limitBytes`. */
 export function isOverLimit(error: CommandError): boolean {
   return error.stderr.includes(overLimit);
+}
+
+/** Whether a part of it was killed. SIGPIPE (141) is what the other part gets when one fails. */
+export function hasKilledPart({stderr}: CommandError): boolean {
+  return /^Failed:.*:1(34|35|37|39|43)\b/m.test(stderr);
 }
 
 /** Whether there is no tar that could unpack anything. */

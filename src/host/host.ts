@@ -191,3 +191,13 @@ export class CommandError extends Error {
     this.stderr = stderr;
   }
 }
+
+/**
+ * Whether a program was ended from outside, or by a fault of its own, and so has said nothing of what it read: by a
+ * signal, or with the status that a shell tells of one.
+ */
+export function wasKilled({status}: CommandError): boolean {
+  return typeof status === 'string'
+    ? /^SIG(KILL|TERM|ABRT|BUS|SEGV)$/.test(status)
+    : [134, 135, 137, 139, 143].includes(status);
+}

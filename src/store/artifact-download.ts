@@ -1,7 +1,7 @@
 import {mkdtemp, readdir, readFile, rm, stat, statfs} from 'node:fs/promises';
 import {join} from 'node:path';
 import {DefaultArtifactClient} from '@actions/artifact';
-import {damaged} from '../backup-set/digest.js';
+import {DamageError, damaged} from '../backup-set/digest.js';
 import type {StoredPiece} from '../backup-set/file-parts.js';
 import {UserError} from '../errors.js';
 import type {ListedArtifact, RunArtifacts} from './artifact-listing.js';
@@ -72,7 +72,8 @@ export async function downloadPiece(
       await rm(path);
     }
   } catch (thrown) {
-    throw (await freeBytes(directory)) < fullBytes ? tooFull(directory, thrown) : thrown;
+    if ((await freeBytes(directory)) >= fullBytes) throw thrown;
+    throw tooFull(directory, thrown instanceof DamageError ? undefined : thrown);
   }
 }
 
@@ -87,6 +88,7 @@ function arrivedDamaged(
   return damaged(
     name,
     `artifact ${artifactName} arrived damaged, and again: ${size} bytes of ${sizeBytes}, and ${digest}`,
+    {isCertain: true},
   );
 }
 

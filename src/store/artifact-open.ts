@@ -68,5 +68,6 @@ function artifactOf({name: fileName}: StoredPiece, {name, run}: Candidate): List
   throw new DamagedBackupError(
     `Backup ${name} is not whole: artifact ${name}.${fileName} is not among the ${run.location}, or has expired.`,
     'Restore another backup.',
+    {files: [fileName], isCertain: true},
   );
 }

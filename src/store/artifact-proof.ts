@@ -1,7 +1,7 @@
 import {mkdtemp, rm, writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
 import {DefaultArtifactClient} from '@actions/artifact';
-import {type Evidence, formatProof, parseProof, replaces} from '../backup-set/proof-file.js';
+import {type Evidence, formatProof, parseProof, successor} from '../backup-set/proof-file.js';
 import type {ReportFiles} from '../backup-set/report-file.js';
 import {type ArtifactCatalogOptions, proofEnd} from './artifact-catalog.js';
 import {readArtifact} from './artifact-download.js';
@@ -11,17 +11,17 @@ const client = new DefaultArtifactClient();
 
 /** Stores a proof or damage as an artifact of this run, in the place of older evidence that says no more. */
 export async function saveProofArtifact(
-  proof: Evidence,
+  evidence: Evidence,
   {thisRun, scratchDirectory}: ArtifactCatalogOptions,
 ): Promise<void> {
-  const artifactName = proof.name + proofEnd;
+  const artifactName = evidence.name + proofEnd;
   const run = await listThisRun(thisRun);
   const old = run.artifacts.find(({name}) => name === artifactName);
-  if (old) {
-    if (!replaces(proof, parseProof(await readArtifact(old, run, scratchDirectory)))) return;
-    await client.deleteArtifact(artifactName);
-  }
-  await uploadText(artifactName, formatProof(proof), scratchDirectory);
+  const known = old && parseProof(await readArtifact(old, run, scratchDirectory));
+  const next = successor(evidence, known);
+  if (next === undefined) return;
+  if (old) await client.deleteArtifact(artifactName);
+  await uploadText(artifactName, formatProof(next), scratchDirectory);
 }
 
 /** Stores a report's files as artifacts of this run, in the place of older ones. */

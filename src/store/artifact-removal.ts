@@ -34,7 +34,7 @@ export async function removeArtifactLeftover(
 }
 
 /** What was listed may have been told by a cache that others can write to. */
-function requireSame(text: string, {id, name, proof, ...listed}: CatalogEntry): void {
+function requireSame(text: string, {id, name, proof, damage, ...listed}: CatalogEntry): void {
   const sha256 = createHash('sha256').update(text).digest('hex');
   if (isDeepStrictEqual(factsOf(parseMetadata(text, `${name}.json`), sha256), listed)) return;
   throw new UserError(

@@ -42,7 +42,9 @@ function requireVerified(entries: readonly CatalogEntry[], location: string): re
       : `There are ${entries.length}, the newest is ${newest.name}${knownOf(newest)}.`;
   throw new UserError(
     `No backup in ${location} is proven to restore. ${there}`,
-    'A mode: restore that succeeds, and reaches recovered, writes that proof: run one with backup-name: latest.',
+    newest?.damage
+      ? 'Restore an older one by its name, or take a new backup and restore that: a mode: restore that reaches recovered writes that proof.'
+      : 'A mode: restore that succeeds, and reaches recovered, writes that proof: run one with backup-name: latest.',
   );
 }
 

@@ -1,37 +1,69 @@
-import {DamagedBackupError} from '../backup-set/digest.js';
+import {DamagedBackupError, DamageError} from '../backup-set/digest.js';
 import type {DamageRecord} from '../backup-set/proof-file.js';
+import {verifyFiles} from '../backup-set/source.js';
 import {describe} from '../errors.js';
-import {noteDamage, readDamages} from '../journal.js';
+import {noteDamage, noteFailure, readDamages} from '../journal.js';
 import {info, warning} from '../log.js';
 import {untilAborted} from './parallel.js';
 import {patienceMilliseconds, type Witness} from './record-proof.js';
 import type {FoundBackup, Store} from './store.js';
 
-const told = new WeakSet<Error>();
+type Subject = Pick<FoundBackup, 'name' | 'metadataSha256' | 'metadata' | 'source'>;
+
+const looked = new WeakSet<Error>();
 
 /**
  * Works with the files of a backup, and notes it when they turn out not to be those that were stored. What fails is
  * thrown on. Of a backup that others build on, the innermost one counts.
  */
-export async function notingDamage<T>(
-  {name, metadataSha256}: Pick<FoundBackup, 'name' | 'metadataSha256'>,
-  work: () => Promise<T>,
-): Promise<T> {
+export async function notingDamage<T>(backup: Subject, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
-    const damage = damageIn(error);
-    // Without metadata nothing tells that it is this backup, and no proof refers to it.
-    if (damage && !told.has(damage) && metadataSha256 !== undefined)
-      noteDamage({name, metadataSha256, reason: damage.message});
-    if (damage) told.add(damage);
+    const complaint = complaintIn(error);
+    if (complaint && !looked.has(complaint)) {
+      looked.add(complaint);
+      await noteIfTrue(backup, complaint);
+    }
     throw error;
   }
 }
 
-function damageIn(error: unknown): DamagedBackupError | undefined {
+function complaintIn(error: unknown): DamagedBackupError | undefined {
   if (error instanceof DamagedBackupError) return error;
-  return error instanceof Error ? damageIn(error.cause) : undefined;
+  return error instanceof Error ? complaintIn(error.cause) : undefined;
+}
+
+async function noteIfTrue(backup: Subject, complaint: DamagedBackupError): Promise<void> {
+  const {name, metadataSha256} = backup;
+  // Without metadata nothing tells that it is this backup, and no proof refers to it.
+  if (metadataSha256 === undefined) return;
+  const damage = complaint.isCertain ? complaint : await findDamage(backup, complaint);
+  if (damage) noteDamage({name, metadataSha256, reason: damage.message});
+}
+
+/**
+ * Compares what is stored with the metadata once more: all of it where it lies on this machine, elsewhere the files
+ * that were complained of. Undefined: it is what was stored, or cannot be read.
+ */
+async function findDamage(
+  {metadata, source}: Subject,
+  {files}: DamagedBackupError,
+): Promise<DamageError | undefined> {
+  if (metadata === undefined || source === undefined) return undefined;
+  const doubted = metadata.files.filter(
+    (file) => source.directory !== undefined || files.includes(file.name),
+  );
+  if (doubted.length === 0) return undefined;
+  info(
+    `Comparing ${source.location} with its metadata once more, to tell damage from a fault of this machine.`,
+  );
+  try {
+    await verifyFiles(source, doubted);
+    return undefined;
+  } catch (error) {
+    return error instanceof DamageError ? error : undefined;
+  }
 }
 
 /** What damage is recorded with. */
@@ -52,6 +84,7 @@ export async function recordingDamage<T>(
   try {
     return await work();
   } catch (error) {
+    noteFailure();
     const damages = request.dryRun ? [] : readDamages();
     for (const {name, metadataSha256, reason} of damages)
       await record(store, {
@@ -67,7 +100,7 @@ async function record(store: Store, damage: DamageRecord): Promise<void> {
   try {
     await untilAborted(AbortSignal.timeout(patienceMilliseconds), () => store.saveProof(damage));
     info(
-      `${name}.proof.json notes the damage: latest-verified passes over ${name}, until it is proven again.`,
+      `${name}.proof.json notes the damage, for latest-verified and keep-*, until ${name} is proven again.`,
     );
   } catch (error) {
     warning(

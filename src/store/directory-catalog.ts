@@ -4,7 +4,7 @@ import {dirname, join} from 'node:path';
 import {type Catalog, type CatalogEntry, entryOf, factsOf, type Leftover} from '../backup-set/catalog.js';
 import {parseMetadata} from '../backup-set/metadata.js';
 import {problemOfName} from '../backup-set/naming.js';
-import {type Evidence, formatProof, parseProof, replaces} from '../backup-set/proof-file.js';
+import {type Evidence, formatProof, isDamage, parseProof, successor} from '../backup-set/proof-file.js';
 import {allReportNames, type ReportFiles} from '../backup-set/report-file.js';
 import {describe, UserError} from '../errors.js';
 import {makeDirectories} from '../host/directories.js';
@@ -57,9 +57,13 @@ async function readProof(directory: string, name: string): Promise<Evidence | un
 }
 
 /** Writes a proof or damage whole or not at all, unless a better proof of the same backup is there. */
-export async function saveProofBeside(directory: string, proof: Evidence): Promise<void> {
-  if (!replaces(proof, await readProof(directory, proof.name))) return;
-  await replaceFile(proofPath(directory, proof.name), formatProof(proof));
+export async function saveProofBeside(directory: string, evidence: Evidence): Promise<void> {
+  const {name} = evidence;
+  const next = successor(evidence, await readProof(directory, name));
+  if (next === undefined) return;
+  // A backup that was removed meanwhile is not damaged, and nobody would remove the note.
+  if (isDamage(next) && !(await namesIn(directory)).includes(`${name}.json`)) return;
+  await replaceFile(proofPath(directory, name), formatProof(next));
 }
 
 /** Writes a report's files, each whole or not at all. */

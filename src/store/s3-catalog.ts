@@ -102,6 +102,7 @@ async function openBackup(bucket: Bucket, name: string, read: ReadMetadata): Pro
     throw new DamagedBackupError(
       `Backup ${name} is not whole: s3://${bucket.location.bucket}/${key} ${found}.`,
       'Restore another backup.',
+      {files: [file.name], isCertain: true},
     );
   };
   const files = await notingDamage({name, ...read}, async () => metadata.files.map(objectOf));

@@ -1,7 +1,7 @@
 import {DeleteObjectCommand, PutObjectCommand} from '@aws-sdk/client-s3';
 import {type Catalog, type CatalogEntry, entryOf, type Leftover} from '../backup-set/catalog.js';
 import {problemOfName} from '../backup-set/naming.js';
-import {type Evidence, formatProof, parseProof, replaces} from '../backup-set/proof-file.js';
+import {type Evidence, formatProof, isDamage, parseProof, successor} from '../backup-set/proof-file.js';
 import {allReportNames, type ReportFiles} from '../backup-set/report-file.js';
 import {messageOf} from '../errors.js';
 import {debug} from '../log.js';
@@ -113,11 +113,15 @@ export async function saveReportInBucket(bucket: Bucket, files: ReportFiles): Pr
 }
 
 /** Stores a proof or damage, unless a better proof of the same backup is there. */
-export async function saveProofInBucket(bucket: Bucket, proof: Evidence): Promise<void> {
-  const key = proofKey(bucket, proof.name);
+export async function saveProofInBucket(bucket: Bucket, evidence: Evidence): Promise<void> {
+  const key = proofKey(bucket, evidence.name);
   const old = await readText(bucket, key);
-  if (!replaces(proof, old === undefined ? undefined : parseProof(old))) return;
-  await overwrite(bucket, key, formatProof(proof));
+  const next = successor(evidence, old === undefined ? undefined : parseProof(old));
+  if (next === undefined) return;
+  // A backup that was removed meanwhile is not damaged, and nobody would remove the note.
+  const metadata = metadataKey(bucket.location, evidence.name);
+  if (isDamage(next) && (await readText(bucket, metadata)) === undefined) return;
+  await overwrite(bucket, key, formatProof(next));
 }
 
 async function overwrite(bucket: Bucket, key: string, text: string): Promise<void> {

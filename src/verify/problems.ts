@@ -8,6 +8,8 @@ const mostShown = 20;
 /** What is wrong with a backup, file by file, so that all of it is told together. */
 export class Problems {
   readonly #lines: string[] = [];
+  readonly #files = new Set<string>();
+  #isCertain = false;
   #count = 0;
 
   /** How many there are. */
@@ -18,7 +20,14 @@ export class Problems {
   /** Notes a problem of a file, as its name is shown to people. */
   add(file: string, reason: string): void {
     this.#count += 1;
+    this.#files.add(file);
     if (this.#lines.length < mostLogged) this.#lines.push(`${file}: ${reason}`);
+  }
+
+  /** Notes that a file is damaged. */
+  take({file, reason, isCertain}: DamageError): void {
+    this.add(file, reason);
+    if (isCertain) this.#isCertain = true;
   }
 
   /** Does something that may find a file damaged, and notes that; every other error goes on. */
@@ -27,7 +36,7 @@ export class Problems {
       return await work();
     } catch (error) {
       if (!(error instanceof DamageError)) throw error;
-      this.add(error.file, error.reason);
+      this.take(error);
       return undefined;
     }
   }
@@ -45,6 +54,7 @@ export class Problems {
         ? `The backup is damaged: ${only}.`
         : `The backup is damaged: ${this.#count} problems.\n${shown.join('\n')}${more}`,
       'Nothing was changed. Take a new backup, verify another one (backup-name), and find out what changed this one.',
+      {files: [...this.#files], isCertain: this.#isCertain},
     );
   }
 }

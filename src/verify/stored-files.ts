@@ -73,7 +73,7 @@ export class StoredFiles {
     }
     const sha256 = hash?.digest('hex');
     if (recorded && sha256 !== recorded.sha256)
-      this.#problems.add(name, digestDiffers(this.#backup.source, recorded, sha256).reason);
+      this.#problems.take(digestDiffers(this.#backup.source, recorded, sha256));
   }
 
   /** Reads a file like `read`, and decrypts what is encrypted. */

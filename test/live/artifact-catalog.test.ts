@@ -301,7 +301,11 @@ test('the newest proven backup is found, by the proof of any run, and not by tha
   const damage: Evidence = {schemaVersion: 1, name: 'newer', metadataSha256, ...found};
   await storeOf().saveProof(damage);
   expect((await verified()).name).toBe('older');
-  expect((await storeOf().list()).entries.find(({name}) => name === 'newer')).toMatchObject({damage});
+  const damaged = (await storeOf().list()).entries.find(({name}) => name === 'newer');
+  if (damaged === undefined) throw new Error('It is listed no longer.');
+  expect(damaged.damage).toMatchObject({...damage, endedProof: {proof: 'read'}});
+  await storeOf().remove(damaged);
+  expect((await storeOf().list()).entries.map(({name}) => name)).not.toContain('newer');
   // Proofs are no backups.
   expect((await storeOf({runId: 'latest'}).find({name: 'latest'})).name).toBe('newest');
 });

@@ -89,11 +89,14 @@ describeWithPostgres('a backup that is stored as artifacts while it is taken', (
 
     const here = {env: service.env};
 
-    service.setFault({at: 'download', kind: 'corrupt', artifact: 'nightly.base.tar.part0003'});
+    const corrupt = {at: 'download', kind: 'corrupt', artifact: 'nightly.base.tar.part0003'} as const;
+    service.setFault({...corrupt, times: 1});
+    succeeded(await runAction(restored(), here));
+    service.setFault(corrupt);
     const damaged = await runAction(restored(), here);
     expect(failure(damaged)).toContain('artifact nightly.base.tar.part0003 arrived damaged');
     expect(listAll(damaged.workspace.temp)).toEqual([]);
-    expect(damaged.stdout).toContain('latest-verified passes over nightly');
+    expect(damaged.stdout).toContain('nightly.proof.json notes the damage');
     service.clearFaults();
 
     service.expire('nightly.base.tar.part0002');

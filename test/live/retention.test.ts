@@ -14,7 +14,7 @@ import type {Metadata} from '../../src/backup-set/metadata.js';
 import {parseProof} from '../../src/backup-set/proof-file.js';
 import {type Cluster, createCluster, describeWithPostgres} from '../support/cluster.js';
 import {type ActionResult, failure, runAction, succeeded} from '../support/runner.js';
-import {backUp, backupInputs, restore, restoreInputs} from '../support/steps.js';
+import {backUp, backupInputs, restore, restoreInputs, writeScript} from '../support/steps.js';
 import {copyOf, fingerprint, makeWorkspace, type Workspace} from '../support/workspace.js';
 
 const backupsOf = (home: Workspace) => join(home.directory, 'backups');
@@ -205,6 +205,14 @@ describeWithPostgres('backups in a directory', () => {
     // What fails for another reason says nothing of the backup.
     const doubted = restoreInputs({...newest, 'check-sql': 'select false'});
     expect(failure(await runAction(doubted, {workspace: home}))).toContain('check-sql');
+    const programs = join(home.root, 'programs');
+    mkdirSync(programs);
+    writeScript(join(programs, 'zstd'), ['kill -9 $$']);
+    for (const mode of ['restore', 'verify']) {
+      const ended = await runAction({...restoreInputs(newest), mode}, {workspace: home, programs});
+      expect(failure(ended)).toContain('base.tar.zst could not be');
+      expect(failure(ended)).toContain('damaged is not known');
+    }
     expect(await chosen()).toBe('nightly');
 
     const archive = join(backupsOf(home), 'nightly', 'pg_wal.tar');
@@ -216,7 +224,7 @@ describeWithPostgres('backups in a directory', () => {
       prove(home, 'nightly', ['started', 'recovered']);
       const refused = await runAction({...restoreInputs(newest), mode: by}, {workspace: home});
       expect(failure(refused)).toContain('pg_wal.tar: its SHA-256');
-      expect(refused.stdout).toContain('latest-verified passes over nightly');
+      expect(refused.stdout).toContain('nightly.proof.json notes the damage');
       expect(proofIn(home, 'nightly')).toMatchObject({by, damage: expect.stringContaining('pg_wal.tar')});
       expect(await chosen()).toBe('nightly-older');
     }

@@ -71,7 +71,11 @@ describeWithPostgres('a backup in an object store', () => {
       expect(verified.outputs['backup-name']).toBe('nightly-1');
       const wal = (await bucket.keys()).find((key) => key.includes('nightly-1/pg_wal.tar')) ?? '';
       await bucket.put(wal, 'cut');
-      expect(failure(await verify({'backup-name': 'latest-verified'}))).toContain('pg_wal.tar');
+      // A dry run does not note it.
+      for (const dryRun of ['true', 'false'])
+        expect(failure(await verify({'backup-name': 'latest-verified', 'dry-run': dryRun}))).toContain(
+          'pg_wal.tar',
+        );
       expect(failure(await verify({'backup-name': 'latest-verified'}))).toMatch(
         /No backup .* is proven to restore/,
       );

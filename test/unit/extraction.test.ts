@@ -3,7 +3,7 @@ import {mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, 
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {describe, expect, onTestFinished, test, vi} from 'vitest';
-import {extraction, isOverLimit, lacksTar} from '../../src/host/extraction.js';
+import {extraction, hasKilledPart, isOverLimit, lacksTar} from '../../src/host/extraction.js';
 import {CommandError} from '../../src/host/host.js';
 import {runner} from '../../src/host/local.js';
 
@@ -42,9 +42,9 @@ async function unpack(
 }
 
 /** A codec that does nothing, and ends with a status. */
-function codec(root: string, status: number): string {
+function codec(root: string, status: number, end = `exit ${status}`): string {
   const path = join(root, 'codec');
-  writeFileSync(path, `#!/bin/sh\ncat\nexit ${status}\n`, {mode: 0o755});
+  writeFileSync(path, `#!/bin/sh\ncat\n${end}\n`, {mode: 0o755});
   return path;
 }
 
@@ -87,6 +87,15 @@ describe('an archive fails', () => {
     const {tar, into, root} = makeArchive(5 * recordBytes);
     const error = await unpack(tar, into, {codec: codec(root, 1)});
     expect(error?.stderr).toContain('Failed:');
+    expect(error && hasKilledPart(error)).toBe(false);
+  });
+
+  test('whose codec is killed, which tar that stops reading does not do', async () => {
+    const {tar, into, root} = makeArchive(40 * recordBytes);
+    const killed = await unpack(tar, into, {codec: codec(root, 0, 'kill -9 $$')});
+    expect(killed && hasKilledPart(killed)).toBe(true);
+    const spoilt = await unpack(Buffer.alloc(tar.length, 'no tar'), into, {codec: codec(root, 0)});
+    expect(spoilt && hasKilledPart(spoilt)).toBe(false);
   });
 
   test('where there is no tar', async () => {

@@ -101,6 +101,22 @@ function storeOf(...backups: readonly Stored[]): Store {
   };
 }
 
+/** The same with one of the backups found damaged. */
+function damagedOf(store: Store, damagedName: string): Store {
+  const list = async () => {
+    const catalog = await store.list();
+    const entries = catalog.entries.map((entry) => {
+      const {name, metadataSha256} = entry;
+      if (name !== damagedName) return entry;
+      const found = {damage: 'it is cut', foundAt: '2026-11-24T06:40:00.000Z', by: 'verify'} as const;
+      const run = {actionRef: null, runUrl: null};
+      return {...entry, damage: {schemaVersion: 1 as const, name, metadataSha256, ...found, ...run}};
+    });
+    return {...catalog, entries};
+  };
+  return {...store, list};
+}
+
 function foundOf({manifest, metadata}: Stored, metadataSha256: string): FoundBackup {
   return {
     name: metadata.name,
@@ -202,6 +218,13 @@ describe('what an incremental backup builds on', () => {
       /begin at 0\/3000030/,
     ],
     ['a broken chain', storeOf(one, two), {}, /nothing without full, .*There is no backup full/],
+    ['a damaged one', damagedOf(storeOf(full, one), 'one'), {}, /^.*: one was found damaged at 2026-11-24/],
+    [
+      'one on a damaged one',
+      damagedOf(storeOf(full, one, two), 'full'),
+      {},
+      /full, which two builds on, was found damaged/,
+    ],
     ['a long chain', storeOf(full, one, two), {every: {backups: 3}}, /the chain has 3 backups already/],
     [
       'an old full one',

@@ -10,7 +10,7 @@ import {
   judge,
   type ProofRecord,
   parseProof,
-  replaces,
+  successor,
 } from '../../src/backup-set/proof-file.js';
 import {decideRetention, type KeepRules, type Retention} from '../../src/backup-set/retention.js';
 
@@ -152,11 +152,39 @@ describe('what is kept', () => {
       [second, 'keep-last'],
     ]);
     expect(removed).toEqual([third]);
+  });
+
+  test('is a damaged one that was proven, until a newer one is verified', () => {
     const proof = proofOf(['started', 'recovered']);
-    const proven = {...third, proof};
-    expect(daysKept(decide([{...second, damage: damageOf()}, proven, made], made, {last: 1}))).toEqual([
-      '2026-03-10',
-      '2026-03-07',
+    const [newer, ended, older] = ['2026-03-09', '2026-03-08', '2026-03-07'].map((date) =>
+      entryAt(`${date}T02:30:00Z`),
+    ) as [CatalogEntry, CatalogEntry, CatalogEntry];
+    const damaged = {...ended, damage: damageOf({endedProof: proof})};
+    const proven = {...older, proof};
+    const {kept} = decide([newer, damaged, proven, made], made, {last: 1});
+    expect(kept.map(({entry, reasons}) => [entry, ...reasons]).slice(1)).toEqual([
+      [damaged, 'verified, until it was found damaged'],
+      [proven, 'newest verified'],
+    ]);
+    expect(decide([{...newer, proof}, damaged, proven, made], made, {last: 1}).removed).toEqual([
+      damaged,
+      proven,
+    ]);
+    const {removed} = decide([newer, {...damaged, damage: damageOf()}, made], made, {last: 1});
+    expect(removed).toEqual([newer, {...damaged, damage: damageOf()}]);
+  });
+
+  test('is one that is whole beside those that build on a damaged one', () => {
+    const full = entryAt('2026-03-08T00:00:00Z', {name: 'nightly-full', damage: damageOf()});
+    const child = entryAt('2026-03-09T00:00:00Z', {name: 'nightly-child', parent: 'nightly-full'});
+    const orphan = entryAt('2026-03-07T00:00:00Z', {name: 'nightly-orphan', parent: 'nightly-gone'});
+    const last = entryAt('2026-03-01T00:00:00Z', {name: 'nightly-last'});
+    const {kept} = decide([full, child, orphan, last, made], made, {last: 2});
+    expect(kept.map(({entry, reasons}) => [entry.name, ...reasons])).toEqual([
+      [made.name, 'just made', 'keep-last'],
+      ['nightly-child', 'keep-last'],
+      ['nightly-full', 'needed by nightly-child'],
+      ['nightly-last', 'keep-last'],
     ]);
   });
 
@@ -214,7 +242,12 @@ const simulatedYear = fc
           systemIdentifier,
           ...(parent !== undefined && {parent}),
           ...(isDamaged
-            ? {damage: damageOf({foundAt: new Date(year + index * 1000).toISOString()})}
+            ? {
+                damage: damageOf({
+                  foundAt: new Date(year + index * 1000).toISOString(),
+                  ...(hour % 2 === 0 && {endedProof: proofOf(['started', 'recovered'])}),
+                }),
+              }
             : isProven && {
                 proof: proofOf(['started', 'recovered'], {
                   provenAt: new Date(year + index * 500).toISOString(),
@@ -247,23 +280,28 @@ function byRules(ours: readonly CatalogEntry[], keep: KeepRules): readonly Catal
 }
 
 /** Proven, and nothing that it builds on was found damaged since. */
-function isSound({proof, parent}: CatalogEntry, catalog: readonly CatalogEntry[]): boolean {
-  const ancestors: CatalogEntry[] = [];
-  for (let name = parent; name !== undefined; name = ancestors.at(-1)?.parent) {
-    const found = catalog.find((entry) => entry.name === name);
-    if (found) ancestors.push(found);
-  }
-  return (
-    isVerified(proof) && ancestors.every(({damage}) => (damage?.foundAt ?? '') < (proof?.provenAt ?? ''))
-  );
+function isSound(entry: CatalogEntry, catalog: readonly CatalogEntry[]): boolean {
+  const provenAt = entry.proof?.provenAt ?? '';
+  const ancestors = ancestorsOf(entry, catalog);
+  return isVerified(entry.proof) && ancestors.every(({damage}) => (damage?.foundAt ?? '') < provenAt);
+}
+
+function ancestorsOf({parent}: CatalogEntry, catalog: readonly CatalogEntry[]): readonly CatalogEntry[] {
+  const found = catalog.find(({name}) => name === parent);
+  return found ? [found, ...ancestorsOf(found, catalog)] : [];
 }
 
 /** What docs/retention.md tells, in the plainest way: is there a reason to keep it? The catalog is in the order of time. */
 function modelKeeps(catalog: readonly CatalogEntry[], made: CatalogEntry, keep: KeepRules): Set<string> {
   const ours = catalog.filter((entry) => entry.systemIdentifier === 'ours' && nightly(entry.name)).reverse();
-  const whole = ours.filter(({damage}) => damage === undefined);
+  const whole = ours.filter((entry) =>
+    [entry, ...ancestorsOf(entry, catalog)].every(({damage}) => damage === undefined),
+  );
+  const sound = ours.find((entry) => isSound(entry, catalog));
+  const ended = ours.find(({damage}) => isVerified(damage?.endedProof));
+  const isNewer = ended && (sound === undefined || ours.indexOf(ended) < ours.indexOf(sound));
   const direct = [
-    ...[made, ...ours.filter((entry) => isSound(entry, catalog)).slice(0, 1)],
+    ...[made, sound, isNewer ? ended : undefined].filter((entry) => entry !== undefined),
     ...[...byRules(ours, keep), ...byRules(whole, keep)],
   ];
   const others = catalog.filter((entry) => !ours.includes(entry));
@@ -410,10 +448,10 @@ describe('a proof', () => {
     expect(judge([other, undefined], 'a'.repeat(64))).toEqual({});
     expect(judge([other, weak, strong, paused], 'a'.repeat(64))).toEqual({proof: strong});
     expect(judge([weak, strong, again], 'a'.repeat(64))).toEqual({proof: again});
-    expect(replaces(weak, strong)).toBe(false);
-    expect(replaces(again, strong)).toBe(true);
-    expect(replaces(weak, other)).toBe(true);
-    expect(replaces(weak, undefined)).toBe(true);
+    expect(successor(weak, strong)).toBeUndefined();
+    expect(successor(again, strong)).toBe(again);
+    expect(successor(weak, other)).toBe(weak);
+    expect(successor(weak, undefined)).toBe(weak);
   });
 
   test('holds until damage is found, and damage until the backup is proven again', () => {
@@ -423,17 +461,27 @@ describe('a proof', () => {
     const after = proofOf(['manifest-verified'], {provenAt: '2026-01-03T00:00:00.000Z'});
     const earlier = damageOf({foundAt: '2026-01-01T12:00:00.000Z'});
     expect(parseProof(formatProof(damage))).toEqual(damage);
-    expect(judge([before, damage, earlier], sha256)).toEqual({damage});
+    const ending = {...damage, endedProof: before};
+    expect(judge([before, damage, earlier], sha256)).toEqual({damage: ending});
+    expect(judge([ending], sha256)).toEqual({damage: ending});
+    expect(judge([damage], sha256)).toEqual({damage});
     expect(judge([before, damage, after], sha256)).toEqual({proof: after});
+    expect(judge([ending, after], sha256)).toEqual({proof: after});
     expect(judge([before, earlier], sha256)).toEqual({proof: before});
     expect(judge([before, damageOf({metadataSha256: 'b'.repeat(64)})], sha256)).toEqual({proof: before});
-    expect(replaces(damage, before)).toBe(true);
-    expect(replaces(after, damage)).toBe(true);
+    expect(successor(damage, before)).toEqual(ending);
+    expect(successor(damage, ending)).toEqual(ending);
+    expect(successor(damage, proofOf(['recovered'], {metadataSha256: 'b'.repeat(64)}))).toEqual(damage);
+    expect(successor(after, ending)).toBe(after);
+    expect(parseProof(formatProof(ending))).toEqual(ending);
   });
 
-  test.for([{damage: 1}, {foundAt: 'yesterday'}, {schemaVersion: 2}])('nor does %o damage', (wrong) => {
-    expect(parseProof(JSON.stringify({...damageOf(), ...wrong}))).toBeUndefined();
-  });
+  test.for([{damage: 1}, {foundAt: 'yesterday'}, {schemaVersion: 2}, {endedProof: {}}])(
+    'nor does %o damage',
+    (wrong) => {
+      expect(parseProof(JSON.stringify({...damageOf(), ...wrong}))).toBeUndefined();
+    },
+  );
 
   test('of an incremental backup ends with damage of what it builds on, and without that', () => {
     const proof = proofOf(['started', 'recovered']);

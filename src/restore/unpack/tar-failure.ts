@@ -1,15 +1,17 @@
 import {complaintOf} from '../../backup-set/decompress.js';
 import {damaged} from '../../backup-set/digest.js';
 import {UserError} from '../../errors.js';
-import {lacksTar} from '../../host/extraction.js';
-import {CommandError} from '../../host/host.js';
+import {hasKilledPart, lacksTar} from '../../host/extraction.js';
+import {CommandError, wasKilled} from '../../host/host.js';
 
 /** Whether it did not come to its own end: a signal, or an engine that could not go on. */
-function wasEnded({status, stderr}: CommandError): boolean {
+function wasEnded(error: CommandError): boolean {
   return (
-    typeof status === 'string' ||
-    status > 128 ||
-    /^(Cannot connect to the Docker daemon|error during connect|Error response from daemon)/m.test(stderr)
+    wasKilled(error) ||
+    hasKilledPart(error) ||
+    /^(Cannot connect to the Docker daemon|error during connect|Error response from daemon)/m.test(
+      error.stderr,
+    )
   );
 }
 
