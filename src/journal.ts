@@ -28,15 +28,6 @@ export interface Subject {
   readonly metadata?: {readonly finishedAt: string};
 }
 
-/** A backup that is not the one that was stored. */
-export interface Damage {
-  readonly name: string;
-  /** SHA-256 of its metadata file, lower-case hexadecimal. */
-  readonly metadataSha256: string;
-  /** What is wrong, for people. */
-  readonly reason: string;
-}
-
 /** What a step did when: for its report. One process is one step, and has one journal. */
 export interface Journal {
   /** In the order of their beginnings. */
@@ -51,7 +42,6 @@ const mostSamples = 512;
 
 const phases: Phase[] = [];
 const warnings = new Set<string>();
-const damages = new Map<string, Damage>();
 let isLost = false;
 let samples: Sample[] = [];
 let backup: Subject | undefined;
@@ -99,16 +89,6 @@ export function noteFailure(): void {
 /** Whether that was noted. */
 export function hasFailed(): boolean {
   return isLost;
-}
-
-/** Notes that a backup is not the one that was stored. */
-export function noteDamage(damage: Damage): void {
-  if (!damages.has(damage.metadataSha256)) damages.set(damage.metadataSha256, damage);
-}
-
-/** The backups that were found damaged so far, each once. */
-export function readDamages(): readonly Damage[] {
-  return [...damages.values()];
 }
 
 /** Notes how much has arrived. Less than before: it began anew. */

@@ -139,7 +139,7 @@ async function tell(request: Request, surroundings: Surroundings): Promise<void>
   if (request.mode === 'verify') {
     const store = await openStorage(request.storage, {signal, scratchDirectory: claim.directory});
     const {directory: scratchDirectory} = claim;
-    const recording = {store, request, witness: surroundings.context};
+    const recording = {store, request, witness: surroundings.context, signal};
     const result = await recordingDamage(recording, () =>
       verify(request, {runner: here, store, scratchDirectory, signal}),
     );
@@ -180,7 +180,7 @@ async function tellOn(
       const open = () => serverRunner(signal, claim.directory);
       const host = service?.host ?? (await openServerRunner(open, {here, ...request, ...installing}));
       const all = {host, runner: here, store, claim, ...(service ? {service} : installing)};
-      const recording = {store, request, witness: surroundings.context};
+      const recording = {store, request, witness: surroundings.context, signal};
       const result = await recordingDamage(recording, () => restore(request, all));
       const kept = await keptServer(result);
       if (kept) saveState(keptState, JSON.stringify(kept));

@@ -1,5 +1,5 @@
 import type {Metadata} from './metadata.js';
-import {type DamageRecord, type Evidence, isVerified, judge, type ProofRecord} from './proof-file.js';
+import {type DamageRecord, type Evidence, heldAt, isVerified, judge, type ProofRecord} from './proof-file.js';
 
 /** A complete backup, as a store lists it. */
 export interface CatalogEntry extends BackupFacts {
@@ -83,7 +83,7 @@ export function verifiedOf(catalog: readonly CatalogEntry[]): readonly CatalogEn
     const {proof} = entry;
     if (!proof || !isVerified(proof)) return false;
     const ancestors = ancestorsOf(entry, named);
-    return ancestors?.every(({damage}) => !damage || Date.parse(damage.foundAt) < Date.parse(proof.provenAt));
+    return ancestors?.every(({damage}) => !damage || Date.parse(damage.foundAt) < heldAt(proof));
   });
 }
 
@@ -110,14 +110,18 @@ function ancestorsOf(
   entry: CatalogEntry,
   named: ReadonlyMap<string, readonly CatalogEntry[]>,
 ): readonly CatalogEntry[] | undefined {
-  const found = new Set<CatalogEntry>([entry]);
-  // What is added meanwhile has its turn, too.
-  for (const {parent} of found) {
-    if (parent === undefined) continue;
-    const parents = (named.get(parent) ?? []).filter((one) => one !== entry);
+  const names = new Set<string>();
+  const found = new Set<CatalogEntry>();
+  const waiting = [entry.parent];
+  for (let name = waiting.pop(); waiting.length > 0 || name !== undefined; name = waiting.pop()) {
+    if (name === undefined || names.has(name)) continue;
+    names.add(name);
+    const parents = (named.get(name) ?? []).filter((one) => one !== entry);
     if (parents.length === 0) return undefined;
-    for (const one of parents) found.add(one);
+    for (const one of parents) {
+      found.add(one);
+      waiting.push(one.parent);
+    }
   }
-  found.delete(entry);
   return [...found];
 }

@@ -19,6 +19,8 @@ export interface ProofRecord {
   readonly checks: readonly string[];
   /** ISO 8601 in UTC. */
   readonly provenAt: string;
+  /** When a later run found all files as they were, after one had noted damage; ISO 8601 in UTC. */
+  readonly confirmedAt?: string;
   readonly by: 'restore' | 'verify';
   /** From the start of the fetch until the server accepted connections; undefined: nothing was restored, or an older version wrote it. */
   readonly restoreSeconds?: number;
@@ -86,22 +88,33 @@ export function judge(evidence: readonly (Evidence | undefined)[], metadataSha25
     .map((one) => (isDamage(one) ? one.endedProof : one))
     .filter((one) => one !== undefined)
     .sort((a, b) => weight(b) - weight(a) || Date.parse(b.provenAt) - Date.parse(a.provenAt));
-  const since = damage === undefined ? Number.NEGATIVE_INFINITY : Date.parse(damage.foundAt);
-  const proof = proofs.find(({provenAt}) => Date.parse(provenAt) > since);
-  if (proof) return {proof};
-  const [endedProof] = proofs;
-  return damage ? {damage: {...damage, ...(endedProof && {endedProof})}} : {};
+  const [best] = proofs;
+  if (damage === undefined) return best ? {proof: best} : {};
+  const later = proofs.find((one) => heldAt(one) > Date.parse(damage.foundAt));
+  if (later && best) return {proof: confirmed(best, later)};
+  return {damage: {...damage, ...(best && {endedProof: best})}};
+}
+
+/** The time at which a proof was known to hold, milliseconds since 1970. */
+export function heldAt({provenAt, confirmedAt = provenAt}: ProofRecord): number {
+  return Date.parse(confirmedAt);
+}
+
+/** A proof whose files another one has found to be as they were. */
+function confirmed(proof: ProofRecord, by: ProofRecord): ProofRecord {
+  return heldAt(proof) < heldAt(by) ? {...proof, confirmedAt: by.confirmedAt ?? by.provenAt} : proof;
 }
 
 /**
  * What is to be stored in the place of old evidence; undefined: the old stays. A proof must not say less of the same
- * backup than another one; damage ends a proof, and tells it; a proof ends damage.
+ * backup than another one; damage ends a proof, and tells it; a proof ends damage, and the better one holds again.
  */
 export function successor(evidence: Evidence, old: Evidence | undefined): Evidence | undefined {
   if (old === undefined || old.metadataSha256 !== evidence.metadataSha256) return evidence;
-  if (!isDamage(evidence)) return isDamage(old) || weight(evidence) >= weight(old) ? evidence : undefined;
-  const endedProof = isDamage(old) ? old.endedProof : old;
-  return {...evidence, ...(endedProof && {endedProof})};
+  const before = isDamage(old) ? old.endedProof : old;
+  if (isDamage(evidence)) return {...evidence, ...(before && {endedProof: before})};
+  if (before === undefined || weight(evidence) >= weight(before)) return evidence;
+  return isDamage(old) ? confirmed(before, evidence) : undefined;
 }
 
 /** Whether evidence tells of damage. */
@@ -124,7 +137,8 @@ function isProof(value: unknown): value is ProofRecord {
     isLevel(proof.proof) &&
     Array.isArray(proof.reached) &&
     proof.reached.every(isLevel) &&
-    isTime(proof.provenAt)
+    isTime(proof.provenAt) &&
+    (proof.confirmedAt === undefined || isTime(proof.confirmedAt))
   );
 }
 

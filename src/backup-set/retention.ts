@@ -88,8 +88,8 @@ function keepProven(
   const newest = verified.find((entry) => reasons.has(entry));
   if (newest) reasons.get(newest)?.push('newest verified');
   const newer = kind.slice(0, newest ? kind.indexOf(newest) : undefined);
-  const ended = newer.find(({damage}) => isVerified(damage?.endedProof));
-  if (ended) reasons.get(ended)?.push('verified, until it was found damaged');
+  const ended = newer.find(({proof, damage}) => isVerified(proof ?? damage?.endedProof));
+  if (ended) reasons.get(ended)?.push('verified, until damage was found');
 }
 
 function whyOther({systemIdentifier}: CatalogEntry, made: CatalogEntry): string {

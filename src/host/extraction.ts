@@ -54,7 +54,7 @@ export function isOverLimit(error: CommandError): boolean {
 
 /** Whether a part of it was killed. SIGPIPE (141) is what the other part gets when one fails. */
 export function hasKilledPart({stderr}: CommandError): boolean {
-  return /^Failed:.*:1(34|35|37|39|43)\b/m.test(stderr);
+  return /^Failed:.*:1(37|43)\b/m.test(stderr);
 }
 
 /** Whether there is no tar that could unpack anything. */

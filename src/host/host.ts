@@ -193,11 +193,9 @@ export class CommandError extends Error {
 }
 
 /**
- * Whether a program was ended from outside, or by a fault of its own, and so has said nothing of what it read: by a
- * signal, or with the status that a shell tells of one.
+ * Whether a program was ended from outside, and so has said nothing of what it read: by SIGKILL or SIGTERM, or with the
+ * status that a shell tells of one.
  */
 export function wasKilled({status}: CommandError): boolean {
-  return typeof status === 'string'
-    ? /^SIG(KILL|TERM|ABRT|BUS|SEGV)$/.test(status)
-    : [134, 135, 137, 139, 143].includes(status);
+  return typeof status === 'string' ? /^SIG(KILL|TERM)$/.test(status) : [137, 143].includes(status);
 }

@@ -6,9 +6,10 @@ import {copyVerified} from '../backup-set/source.js';
 import {makeDirectories} from '../host/directories.js';
 import {readArtifact, requireRoom} from './artifact-download.js';
 import type {ListedArtifact} from './artifact-listing.js';
+import {artifactsPerPage} from './artifact-rest.js';
 import type {Candidate} from './artifact-search.js';
 import {artifactSource, bytesOnDisk} from './artifact-source.js';
-import {notingDamage} from './damage.js';
+import {suspecting} from './damage.js';
 import {untilAborted} from './parallel.js';
 import type {FoundBackup} from './store.js';
 
@@ -28,7 +29,7 @@ export async function openBackup(candidate: Candidate, options: DownloadOptions)
   const {name, run} = candidate;
   const {signal} = options;
   const {metadata, metadataSha256, metadataText} = await readMetadata(candidate, options);
-  const parts = await notingDamage({name, metadataSha256}, async () =>
+  const parts = await suspecting({name, metadataSha256}, async () =>
     metadata.files.flatMap((file) =>
       piecesOf(file).map((piece) => ({file, piece, artifact: artifactOf(piece, candidate)})),
     ),
@@ -68,6 +69,7 @@ function artifactOf({name: fileName}: StoredPiece, {name, run}: Candidate): List
   throw new DamagedBackupError(
     `Backup ${name} is not whole: artifact ${name}.${fileName} is not among the ${run.location}, or has expired.`,
     'Restore another backup.',
-    {files: [fileName], isCertain: true},
+    // One may move from one page of the list to another while those are read.
+    {files: [fileName], isCertain: artifact !== undefined || run.artifacts.length < artifactsPerPage},
   );
 }

@@ -10,7 +10,8 @@ export interface RepositoryArtifact extends ListedArtifact {
   readonly isFromFork: boolean;
 }
 
-const perPage = 100;
+/** How many artifacts GitHub lists in an answer. */
+export const artifactsPerPage = 100;
 const retryDelaysSeconds = [1, 4, 10];
 
 /** Lists every artifact of another run. Throws a UserError when GitHub's API refuses. */
@@ -28,7 +29,7 @@ export async function listRun(from: {
       owner: repository.owner,
       repo: repository.name,
       run_id: runId,
-      per_page: perPage,
+      per_page: artifactsPerPage,
     }),
   );
   return {
@@ -86,7 +87,7 @@ export async function* listRepository(from: {
     .iterator(octokit.rest.actions.listArtifactsForRepo, {
       owner: repository.owner,
       repo: repository.name,
-      per_page: perPage,
+      per_page: artifactsPerPage,
       ...(artifactName === undefined ? {} : {name: artifactName}),
     })
     [Symbol.asyncIterator]();

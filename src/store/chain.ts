@@ -2,7 +2,7 @@ import {problemOfLink} from '../backup-set/chain.js';
 import type {Metadata} from '../backup-set/metadata.js';
 import {checkSize} from '../backup-set/source.js';
 import {messageOf, UserError} from '../errors.js';
-import {notingDamage} from './damage.js';
+import {suspecting} from './damage.js';
 import type {FoundBackup, Store} from './store.js';
 
 /** A backup that another one builds on. */
@@ -48,7 +48,7 @@ async function checkFiles(found: FoundBackup, child: Metadata): Promise<void> {
   const {source, metadata} = found;
   if (source === undefined) return;
   try {
-    await notingDamage(found, async () => {
+    await suspecting(found, async () => {
       for (const file of metadata?.files ?? []) await checkSize(source, file);
     });
   } catch (cause) {

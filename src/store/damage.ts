@@ -2,7 +2,7 @@ import {DamagedBackupError, DamageError} from '../backup-set/digest.js';
 import type {DamageRecord} from '../backup-set/proof-file.js';
 import {verifyFiles} from '../backup-set/source.js';
 import {describe} from '../errors.js';
-import {noteDamage, noteFailure, readDamages} from '../journal.js';
+import {noteFailure} from '../journal.js';
 import {info, warning} from '../log.js';
 import {untilAborted} from './parallel.js';
 import {patienceMilliseconds, type Witness} from './record-proof.js';
@@ -10,21 +10,19 @@ import type {FoundBackup, Store} from './store.js';
 
 type Subject = Pick<FoundBackup, 'name' | 'metadataSha256' | 'metadata' | 'source'>;
 
-const looked = new WeakSet<Error>();
+/** What was complained of, and the backup that it is about. One process is one step. */
+const suspicions = new Map<DamagedBackupError, Subject>();
 
 /**
- * Works with the files of a backup, and notes it when they turn out not to be those that were stored. What fails is
- * thrown on. Of a backup that others build on, the innermost one counts.
+ * Works with the files of a backup, and remembers it when they are complained of. What fails is thrown on. Of a backup
+ * that others build on, the innermost one counts.
  */
-export async function notingDamage<T>(backup: Subject, work: () => Promise<T>): Promise<T> {
+export async function suspecting<T>(backup: Subject, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
     const complaint = complaintIn(error);
-    if (complaint && !looked.has(complaint)) {
-      looked.add(complaint);
-      await noteIfTrue(backup, complaint);
-    }
+    if (complaint && !suspicions.has(complaint)) suspicions.set(complaint, backup);
     throw error;
   }
 }
@@ -34,64 +32,65 @@ function complaintIn(error: unknown): DamagedBackupError | undefined {
   return error instanceof Error ? complaintIn(error.cause) : undefined;
 }
 
-async function noteIfTrue(backup: Subject, complaint: DamagedBackupError): Promise<void> {
-  const {name, metadataSha256} = backup;
-  // Without metadata nothing tells that it is this backup, and no proof refers to it.
-  if (metadataSha256 === undefined) return;
-  const damage = complaint.isCertain ? complaint : await findDamage(backup, complaint);
-  if (damage) noteDamage({name, metadataSha256, reason: damage.message});
-}
-
-/**
- * Compares what is stored with the metadata once more: all of it where it lies on this machine, elsewhere the files
- * that were complained of. Undefined: it is what was stored, or cannot be read.
- */
-async function findDamage(
-  {metadata, source}: Subject,
-  {files}: DamagedBackupError,
-): Promise<DamageError | undefined> {
-  if (metadata === undefined || source === undefined) return undefined;
-  const doubted = metadata.files.filter(
-    (file) => source.directory !== undefined || files.includes(file.name),
-  );
-  if (doubted.length === 0) return undefined;
-  info(
-    `Comparing ${source.location} with its metadata once more, to tell damage from a fault of this machine.`,
-  );
-  try {
-    await verifyFiles(source, doubted);
-    return undefined;
-  } catch (error) {
-    return error instanceof DamageError ? error : undefined;
-  }
-}
-
 /** What damage is recorded with. */
 export interface Recording {
   readonly store: Store;
   readonly request: {readonly mode: DamageRecord['by']; readonly dryRun: boolean};
   readonly witness: Witness;
+  /** Aborted when the run is cancelled. */
+  readonly signal: AbortSignal;
 }
 
 /**
  * Does a step's work, and where it fails for damage, notes that beside the backup, so that an earlier proof does not
  * count any more. What fails is thrown on; a note that cannot be stored is a warning. A dry run notes nothing.
  */
-export async function recordingDamage<T>(
-  {store, request, witness}: Recording,
-  work: () => Promise<T>,
-): Promise<T> {
+export async function recordingDamage<T>(recording: Recording, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
     noteFailure();
-    const damages = request.dryRun ? [] : readDamages();
-    for (const {name, metadataSha256, reason} of damages)
-      await record(store, {
-        ...{schemaVersion: 1, name, metadataSha256, damage: reason, foundAt: new Date().toISOString()},
-        ...{by: request.mode, actionRef: witness.actionRef ?? null, runUrl: witness.runUrl ?? null},
-      });
+    // Nothing of that may take the place of what has failed.
+    if (!recording.request.dryRun)
+      await untilAborted(recording.signal, () => recordAll(recording)).catch(() => undefined);
     throw error;
+  }
+}
+
+async function recordAll({store, request, witness}: Recording): Promise<void> {
+  for (const [complaint, backup] of suspicions) {
+    const {name, metadataSha256} = backup;
+    // Without metadata nothing tells that it is this backup, and no proof refers to it.
+    if (metadataSha256 === undefined) continue;
+    const damage = complaint.isCertain ? complaint : await findDamage(backup, complaint);
+    if (damage)
+      await record(store, {
+        ...{schemaVersion: 1, name, metadataSha256, damage: damage.message, by: request.mode},
+        foundAt: new Date().toISOString(),
+        ...{actionRef: witness.actionRef ?? null, runUrl: witness.runUrl ?? null},
+      });
+  }
+}
+
+/**
+ * Compares the files that were complained of with the metadata once more; of a plain backup on this machine all of them,
+ * because the complaint is of its manifest. Undefined: they are what was stored, or cannot be read.
+ */
+async function findDamage(
+  {metadata, source}: Subject,
+  {files, message}: DamagedBackupError,
+): Promise<DamageError | undefined> {
+  if (metadata === undefined || source === undefined) return undefined;
+  const isHere = source.directory !== undefined;
+  const isAll = isHere && metadata.format === 'plain';
+  const doubted = isAll ? metadata.files : metadata.files.filter(({name}) => files.includes(name));
+  if (doubted.length === 0) return undefined;
+  info(`${message}\nComparing it with the metadata once more, to tell damage from a fault of this machine.`);
+  try {
+    await verifyFiles(source, doubted);
+    return undefined;
+  } catch (error) {
+    return error instanceof DamageError && (error.isCertain || !isHere) ? error : undefined;
   }
 }
 

@@ -5,7 +5,7 @@ import {isPattern, matchesName, problemOfName} from '../backup-set/naming.js';
 import {copyVerified} from '../backup-set/source.js';
 import {describe, UserError} from '../errors.js';
 import {warning} from '../log.js';
-import {notingDamage} from './damage.js';
+import {suspecting} from './damage.js';
 import {addressOfBucket, type Bucket, explained} from './s3-client.js';
 import type {StoredObject} from './s3-download.js';
 import {addressOf, fileKey, filesPrefix, metadataKey, nameOfMetadata} from './s3-location.js';
@@ -105,7 +105,7 @@ async function openBackup(bucket: Bucket, name: string, read: ReadMetadata): Pro
       {files: [file.name], isCertain: true},
     );
   };
-  const files = await notingDamage({name, ...read}, async () => metadata.files.map(objectOf));
+  const files = await suspecting({name, ...read}, async () => metadata.files.map(objectOf));
   return found(bucket, name, {files, read});
 }
 

@@ -17,6 +17,11 @@ export class Problems {
     return this.#count;
   }
 
+  /** Whether one of them is that a stored file is not the one that was recorded, and nothing else can be the reason. */
+  get isCertain(): boolean {
+    return this.#isCertain;
+  }
+
   /** Notes a problem of a file, as its name is shown to people. */
   add(file: string, reason: string): void {
     this.#count += 1;

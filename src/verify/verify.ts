@@ -15,7 +15,7 @@ import {groupedPhase, info, phase, warning} from '../log.js';
 import {requireAttestation} from '../provenance/require-attestation.js';
 import type {Signer} from '../provenance/verified-attestation.js';
 import {followChain} from '../store/chain.js';
-import {notingDamage} from '../store/damage.js';
+import {suspecting} from '../store/damage.js';
 import type {FetchedBackup, FoundBackup, Store} from '../store/store.js';
 import {unlock} from '../store/unlock.js';
 import {manifestInside, verifyArchives} from './archives.js';
@@ -105,7 +105,7 @@ export async function verify(
   const attested = signer ? {signer} : {};
   if (request.dryRun) return {mode: 'verify', dryRun: true, backup: found, ...attested};
   const verifyOne = (one: FoundBackup) =>
-    notingDamage(one, () => verifyFound(one, request, {...surroundings, decryption}));
+    suspecting(one, () => verifyFound(one, request, {...surroundings, decryption}));
   const verified = await verifyParents(parents, verifyOne);
   return {...(await verifyLast(verified, () => verifyOne(found))), ...attested};
 }
@@ -141,14 +141,19 @@ async function verifyFetched(
   const problems = new Problems();
   const stored = new StoredFiles(backup, {problems, signal, decryption});
   await stored.checkSizes();
-  const files = await problems.collect(() => recognise(source, decryption));
+  // What is known for certain says more than what keeps the rest from being read.
+  const refuseFirst = (error: unknown): never => {
+    if (problems.isCertain) problems.refuse();
+    throw error;
+  };
+  const files = await problems.collect(() => recognise(source, decryption)).catch(refuseFirst);
   const manifest = files && (await problems.collect(() => readManifest(files, {stored, runner})));
   if (!files || !manifest) return refuseAll(problems);
   const finishedAt = metadata?.finishedAt ?? manifest.takenAt;
   if (!metadata) refuseOld(finishedAt, request.maxBackupAgeSeconds);
   const known = {runner, source, stored, manifest, metadata, problems};
   const examination = await startExamination(known);
-  await compare(files, examination);
+  await compare(files, examination).catch(refuseFirst);
   refuse(examination);
   const proven = proofOfFiles(manifest, metadata !== undefined);
   if (proven.warning !== undefined) warning(proven.warning);

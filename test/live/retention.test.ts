@@ -5,6 +5,7 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
+  rmSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
@@ -207,11 +208,15 @@ describeWithPostgres('backups in a directory', () => {
     expect(failure(await runAction(doubted, {workspace: home}))).toContain('check-sql');
     const programs = join(home.root, 'programs');
     mkdirSync(programs);
-    writeScript(join(programs, 'zstd'), ['kill -9 $$']);
-    for (const mode of ['restore', 'verify']) {
-      const ended = await runAction({...restoreInputs(newest), mode}, {workspace: home, programs});
-      expect(failure(ended)).toContain('base.tar.zst could not be');
-      expect(failure(ended)).toContain('damaged is not known');
+    for (const [script, says] of [
+      ['kill -9 $$', /base\.tar\.zst could not be .* damaged is not known/],
+      ['echo spoilt >&2; exit 1', /The backup is damaged: /],
+    ] as const) {
+      writeScript(join(programs, 'zstd'), [script]);
+      for (const mode of ['restore', 'verify']) {
+        const ended = await runAction({...restoreInputs(newest), mode}, {workspace: home, programs});
+        expect(failure(ended)).toMatch(says);
+      }
     }
     expect(await chosen()).toBe('nightly');
 
@@ -228,9 +233,19 @@ describeWithPostgres('backups in a directory', () => {
       expect(proofIn(home, 'nightly')).toMatchObject({by, damage: expect.stringContaining('pg_wal.tar')});
       expect(await chosen()).toBe('nightly-older');
     }
+    // What holds no longer tells what did.
+    expect(proofIn(home, 'nightly')).toMatchObject({endedProof: {proof: 'recovered'}});
     writeFileSync(archive, whole);
-    await restore(home, {'backup-name': 'nightly', 'data-directory': `${home.temp}/again`});
+    succeeded(await runAction({...restoreInputs(), mode: 'verify'}, {workspace: home}));
+    expect(proofIn(home, 'nightly')).toMatchObject({proof: 'recovered', confirmedAt: expect.any(String)});
     expect(await chosen()).toBe('nightly');
+    rmSync(join(backupsOf(home), 'nightly', 'base.tar.zst'));
+    for (const mode of ['restore', 'verify']) {
+      expect(failure(await runAction({...restoreInputs(), mode}, {workspace: home}))).toContain(
+        'base.tar.zst: it is missing',
+      );
+      expect(proofIn(home, 'nightly')).toMatchObject({by: mode, damage: expect.stringContaining('missing')});
+    }
   });
 
   test('that are proven are refused when they are too old', async () => {

@@ -163,12 +163,20 @@ describe('what is kept', () => {
     const proven = {...older, proof};
     const {kept} = decide([newer, damaged, proven, made], made, {last: 1});
     expect(kept.map(({entry, reasons}) => [entry, ...reasons]).slice(1)).toEqual([
-      [damaged, 'verified, until it was found damaged'],
+      [damaged, 'verified, until damage was found'],
       [proven, 'newest verified'],
     ]);
     expect(decide([{...newer, proof}, damaged, proven, made], made, {last: 1}).removed).toEqual([
       damaged,
       proven,
+    ]);
+    const child = {...newer, parent: ended.name, proof};
+    const chain = decide([child, {...ended, damage: damageOf()}, proven, made], made, {last: 1});
+    expect(chain.kept.map(({reasons}) => reasons.join())).toEqual([
+      'just made,keep-last',
+      'verified, until damage was found',
+      `needed by ${child.name}`,
+      'newest verified',
     ]);
     const {removed} = decide([newer, {...damaged, damage: damageOf()}, made], made, {last: 1});
     expect(removed).toEqual([newer, {...damaged, damage: damageOf()}]);
@@ -298,10 +306,9 @@ function modelKeeps(catalog: readonly CatalogEntry[], made: CatalogEntry, keep: 
     [entry, ...ancestorsOf(entry, catalog)].every(({damage}) => damage === undefined),
   );
   const sound = ours.find((entry) => isSound(entry, catalog));
-  const ended = ours.find(({damage}) => isVerified(damage?.endedProof));
-  const isNewer = ended && (sound === undefined || ours.indexOf(ended) < ours.indexOf(sound));
+  const ended = ours.find((entry) => entry === sound || isVerified(entry.proof ?? entry.damage?.endedProof));
   const direct = [
-    ...[made, sound, isNewer ? ended : undefined].filter((entry) => entry !== undefined),
+    ...[made, sound, ended].filter((entry) => entry !== undefined),
     ...[...byRules(ours, keep), ...byRules(whole, keep)],
   ];
   const others = catalog.filter((entry) => !ours.includes(entry));
@@ -465,14 +472,23 @@ describe('a proof', () => {
     expect(judge([before, damage, earlier], sha256)).toEqual({damage: ending});
     expect(judge([ending], sha256)).toEqual({damage: ending});
     expect(judge([damage], sha256)).toEqual({damage});
-    expect(judge([before, damage, after], sha256)).toEqual({proof: after});
-    expect(judge([ending, after], sha256)).toEqual({proof: after});
+    // The files are as they were, and so the better proof holds again.
+    const again = {...before, confirmedAt: after.provenAt};
+    expect(judge([before, damage, after], sha256)).toEqual({proof: again});
+    expect(judge([ending, after], sha256)).toEqual({proof: again});
+    expect(judge([damage, again], sha256)).toEqual({proof: again});
+    expect(judge([damage, after], sha256)).toEqual({proof: after});
     expect(judge([before, earlier], sha256)).toEqual({proof: before});
     expect(judge([before, damageOf({metadataSha256: 'b'.repeat(64)})], sha256)).toEqual({proof: before});
     expect(successor(damage, before)).toEqual(ending);
     expect(successor(damage, ending)).toEqual(ending);
     expect(successor(damage, proofOf(['recovered'], {metadataSha256: 'b'.repeat(64)}))).toEqual(damage);
-    expect(successor(after, ending)).toBe(after);
+    expect(successor(after, ending)).toEqual(again);
+    expect(successor(after, damage)).toBe(after);
+    const best = proofOf(['recovered', 'read']);
+    expect(successor(best, ending)).toBe(best);
+    expect(parseProof(formatProof(again))).toEqual(again);
+    expect(parseProof(formatProof({...again, confirmedAt: 'yesterday'}))).toBeUndefined();
     expect(parseProof(formatProof(ending))).toEqual(ending);
   });
 
@@ -494,5 +510,7 @@ describe('a proof', () => {
       verifiedOf([{...full, damage: damageOf({foundAt: '2026-01-01T12:00:00Z'})}, middle, last]),
     ).toEqual([last]);
     expect(verifiedOf([full, last])).toEqual([]);
+    const again = {...last, proof: {...proof, confirmedAt: '2026-01-03T00:00:00.000Z'}};
+    expect(verifiedOf([{...full, damage: damageOf()}, middle, again])).toEqual([again]);
   });
 });

@@ -2,6 +2,7 @@ import type {Decryption} from '../../backup-set/encryption/decryption.js';
 import {UserError} from '../../errors.js';
 import {attempt, type Finding, failuresOf} from '../../finding.js';
 import {CommandError, type Host} from '../../host/host.js';
+import {suspecting} from '../../store/damage.js';
 import type {FoundBackup} from '../../store/store.js';
 import {type Planning, planRecovery, readManifestOf} from '../recovery/recovery-plan.js';
 
@@ -18,7 +19,7 @@ export async function surveyRecovery(
   const readable = await attempt('wal-directory', () => requireReadable(request.recovery.walDirectory, host));
   if ('finding' in readable) return failuresOf([readable]);
   const plan = await attempt('Recovery', async () => {
-    const manifest = source === undefined ? undefined : await readManifestOf(source, decryption);
+    const manifest = source && (await suspecting(backup, () => readManifestOf(source, decryption)));
     return planRecovery({metadata, manifest}, planning);
   });
   if ('finding' in plan) return failuresOf([plan]);

@@ -9,7 +9,7 @@ import {info} from '../../log.js';
 import {findServerPrograms, type Programs, pathOf} from '../../postgres/programs.js';
 import {majorOf} from '../../postgres/version.js';
 import type {ChainMember} from '../../store/chain.js';
-import {notingDamage} from '../../store/damage.js';
+import {suspecting} from '../../store/damage.js';
 import {readManifestOf} from '../recovery/recovery-plan.js';
 import {checkSpace, type Target, unpackedBytes} from '../target.js';
 import {smallFileBytes} from './examine.js';
@@ -45,7 +45,7 @@ export async function combineChain(newest: Extraction, unpacking: Unpacking): Pr
     staged.push(await stageMember(extraction, {directory, programs}));
   };
   for (const parent of parents)
-    await notingDamage(parent, () => withFetched(parent, unpacking, (part) => stage({...newest, ...part})));
+    await suspecting(parent, () => withFetched(parent, unpacking, (part) => stage({...newest, ...part})));
   await stage(newest);
   const directories = await placeTablespaces(newest, staged.at(-1));
   await combine(staged, {newest, programs, directories});

@@ -3,7 +3,7 @@ import {damaged} from '../../backup-set/digest.js';
 import type {Decryption} from '../../backup-set/encryption/decryption.js';
 import type {Manifest} from '../../backup-set/manifest.js';
 import {manifestName} from '../../backup-set/manifest-text.js';
-import {checkSize, readVerified} from '../../backup-set/source.js';
+import {readVerified} from '../../backup-set/source.js';
 import {readTablespaceMap, type TablespaceDirectories} from '../../backup-set/tablespace-map.js';
 import {tooLarge} from '../../backup-set/tar-end.js';
 import {type ArchiveRole, unpackLimit} from '../../backup-set/unpack-limit.js';
@@ -40,8 +40,7 @@ export interface Extraction {
  * archive is ever unpacked to a file in between. Throws a UserError that names a damaged or missing file.
  */
 export async function extract(extraction: Extraction): Promise<TablespaceDirectories> {
-  const {backup, files, target, host} = extraction;
-  for (const recorded of backup.metadata?.files ?? []) await checkSize(backup.source, recorded);
+  const {files, target, host} = extraction;
   await host.makeDirectory(target.dataDirectory);
   const directories =
     files.kind === 'plain'

@@ -14,7 +14,7 @@ import {groupedPhase, warning} from '../../log.js';
 import type {Installer} from '../../postgres/install.js';
 import {findServerPrograms, type Programs} from '../../postgres/programs.js';
 import type {ChainMember} from '../../store/chain.js';
-import {notingDamage} from '../../store/damage.js';
+import {suspecting} from '../../store/damage.js';
 import type {FetchedBackup, FoundBackup} from '../../store/store.js';
 import type {Achieved} from '../achieved.js';
 import {surveyChecks} from '../preflight/check-survey.js';
@@ -74,7 +74,7 @@ export interface Unpacked {
 export async function unpack(found: FoundBackup, unpacking: Unpacking): Promise<Unpacked> {
   const scratch = await mkdtemp(join(unpacking.claim.directory, 'fetch-'));
   try {
-    return await notingDamage(found, async () =>
+    return await suspecting(found, async () =>
       unpackFrom(await fetchBackup(found, unpacking.request, scratch), unpacking),
     );
   } finally {
