@@ -28,6 +28,15 @@ export interface Subject {
   readonly metadata?: {readonly finishedAt: string};
 }
 
+/** A backup that the step has found damaged. */
+export interface Damage {
+  readonly name: string;
+  /** What is wrong with it, for people. */
+  readonly reason: string;
+  /** What comes of that. */
+  readonly note: string;
+}
+
 /** What a step did when: for its report. One process is one step, and has one journal. */
 export interface Journal {
   /** In the order of their beginnings. */
@@ -35,6 +44,7 @@ export interface Journal {
   readonly samples: readonly Sample[];
   /** Undefined until one is found, or begun. */
   readonly backup?: Subject;
+  readonly damages?: readonly Damage[];
 }
 
 /** A backup of a day has a sample a second: every other one goes as often as there are more. */
@@ -42,6 +52,7 @@ const mostSamples = 512;
 
 const phases: Phase[] = [];
 const warnings = new Set<string>();
+const damages: Damage[] = [];
 let isLost = false;
 let samples: Sample[] = [];
 let backup: Subject | undefined;
@@ -81,6 +92,11 @@ export function noteBackup(subject: Subject): void {
   backup = subject;
 }
 
+/** Notes that a backup is damaged. */
+export function noteDamage(damage: Damage): void {
+  damages.push(damage);
+}
+
 /** Notes that the step's work has failed: it does no more than tidy up and tell. */
 export function noteFailure(): void {
   isLost = true;
@@ -112,6 +128,7 @@ export function readJournal(): Journal {
       (a, b) => a.startedAt - b.startedAt || Number(a.isStage ?? false) - Number(b.isStage ?? false),
     ),
     samples,
+    damages,
     ...(backup && {backup}),
   };
 }

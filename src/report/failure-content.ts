@@ -30,6 +30,7 @@ export function failureContent(thrown: unknown, mode: string, journal: Journal):
     blocks: [
       ...verdictOf(thrown, mode, journal),
       {kind: 'quote', mark: 'CAUTION', text: saidOf(thrown)},
+      ...damageOf(thrown, journal),
       ...(thrown instanceof UserError ? cureOf(thrown) : []),
       ...(thrown instanceof UnprovenError ? comeSoFar(thrown) : []),
       ...(thrown instanceof HinderedError ? findingTable(thrown.findings) : []),
@@ -60,13 +61,25 @@ function verdictOf(thrown: unknown, mode: string, journal: Journal): readonly Bl
     ['Safe?', 'Proven by this step', 'Age', 'From'],
     [
       [
-        isExamined(journal) ? '🔴 Not proven as asked' : '⚪ Not examined',
+        safetyOf(journal),
         reached.size === 0 ? 'nothing' : rungOf(reached),
         metadata ? age(ageSeconds(metadata.finishedAt)) : 'not known',
         location ?? 'not known',
       ],
     ],
   );
+}
+
+/** What was found damaged, where the failure does not tell it, and what comes of it. */
+function damageOf(thrown: unknown, {damages = []}: Journal): readonly Block[] {
+  return damages.map(({name, reason, note}) =>
+    saidOf(thrown).includes(reason) ? paragraph(note) : paragraph({code: name}, `: ${reason} ${note}`),
+  );
+}
+
+function safetyOf(journal: Journal): string {
+  if ((journal.damages ?? []).length > 0) return '🔴 No: damaged';
+  return isExamined(journal) ? '🔴 Not proven as asked' : '⚪ Not examined';
 }
 
 /** The errors of a step that must not begin, where they are more than one: the message has them all in one text. */

@@ -13,15 +13,16 @@ const client = new DefaultArtifactClient();
 export async function saveProofArtifact(
   evidence: Evidence,
   {thisRun, scratchDirectory}: ArtifactCatalogOptions,
-): Promise<void> {
+): Promise<Evidence | undefined> {
   const artifactName = evidence.name + proofEnd;
   const run = await listThisRun(thisRun);
   const old = run.artifacts.find(({name}) => name === artifactName);
   const known = old && parseProof(await readArtifact(old, run, scratchDirectory));
   const next = successor(evidence, known);
-  if (next === undefined) return;
+  if (next === undefined) return undefined;
   if (old) await client.deleteArtifact(artifactName);
   await uploadText(artifactName, formatProof(next), scratchDirectory);
+  return next;
 }
 
 /** Stores a report's files as artifacts of this run, in the place of older ones. */

@@ -1,7 +1,8 @@
 import {type Catalog, type CatalogEntry, newestBy, newestFirst, verifiedOf} from '../backup-set/catalog.js';
 import {isPattern, latestVerified, matchesName} from '../backup-set/naming.js';
-import {isVerified} from '../backup-set/proof-file.js';
+import {type DamageRecord, isVerified} from '../backup-set/proof-file.js';
 import {UserError} from '../errors.js';
+import {warning} from '../log.js';
 
 /** Which backup a step is looking for. */
 export interface Wanted {
@@ -25,12 +26,34 @@ export function choose(
   {name, finishedBy}: Wanted,
   location: string,
 ): CatalogEntry | undefined {
-  const fitting =
-    name === latestVerified
-      ? requireVerified(entries, location)
-      : entries.filter((entry) => matchesName(entry.name, name));
-  return newestBy(fitting, finishedBy);
+  if (name !== latestVerified)
+    return newestBy(
+      entries.filter((entry) => matchesName(entry.name, name)),
+      finishedBy,
+    );
+  const chosen = newestBy(requireVerified(entries, location), finishedBy);
+  if (chosen) warnOfDamage(entries, {chosen, finishedBy});
+  return chosen;
 }
+
+/** A step that takes an older backup is green, and whoever reads it has to learn that there is a newer one. */
+function warnOfDamage(
+  entries: readonly CatalogEntry[],
+  {chosen, finishedBy}: {readonly chosen: CatalogEntry; readonly finishedBy: Date | undefined},
+): void {
+  const from = Date.parse(chosen.finishedAt);
+  const until = finishedBy?.getTime() ?? Number.POSITIVE_INFINITY;
+  const passedOver = newestFirst(entries).find(
+    ({damage, finishedAt}) => damage && Date.parse(finishedAt) > from && Date.parse(finishedAt) <= until,
+  );
+  if (passedOver?.damage)
+    warning(
+      `latest-verified is ${chosen.name}, and passes over ${passedOver.name}, which is newer: ${damageOf(passedOver.damage)}.`,
+    );
+}
+
+const damageOf = ({foundAt, damage}: DamageRecord) =>
+  `it was found damaged at ${foundAt} (${damage.replace(/^The backup is damaged: |\.$/g, '')})`;
 
 function requireVerified(entries: readonly CatalogEntry[], location: string): readonly CatalogEntry[] {
   const verified = verifiedOf(entries);
@@ -43,13 +66,13 @@ function requireVerified(entries: readonly CatalogEntry[], location: string): re
   throw new UserError(
     `No backup in ${location} is proven to restore. ${there}`,
     newest?.damage
-      ? 'Restore an older one by its name, or take a new backup and restore that: a mode: restore that reaches recovered writes that proof.'
+      ? `${entries.every(({damage}) => damage) ? 'Take' : 'Restore an older one by its name, or take'} a new backup and restore that: a mode: restore that reaches recovered writes that proof.`
       : 'A mode: restore that succeeds, and reaches recovered, writes that proof: run one with backup-name: latest.',
   );
 }
 
 function knownOf({proof, damage}: CatalogEntry): string {
-  if (damage) return `, which was found damaged at ${damage.foundAt} (${damage.damage})`;
+  if (damage) return `: ${damageOf(damage)}`;
   if (!proof) return '';
   return isVerified(proof)
     ? ', proven, and what it builds on is not there as it was'

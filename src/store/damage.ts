@@ -2,7 +2,7 @@ import {DamagedBackupError, DamageError} from '../backup-set/digest.js';
 import type {DamageRecord} from '../backup-set/proof-file.js';
 import {verifyFiles} from '../backup-set/source.js';
 import {describe} from '../errors.js';
-import {noteFailure} from '../journal.js';
+import {noteDamage, noteFailure} from '../journal.js';
 import {info, warning} from '../log.js';
 import {untilAborted} from './parallel.js';
 import {patienceMilliseconds, type Witness} from './record-proof.js';
@@ -95,15 +95,14 @@ async function findDamage(
 }
 
 async function record(store: Store, damage: DamageRecord): Promise<void> {
-  const {name} = damage;
-  try {
-    await untilAborted(AbortSignal.timeout(patienceMilliseconds), () => store.saveProof(damage));
-    info(
-      `${name}.proof.json notes the damage, for latest-verified and keep-*, until ${name} is proven again.`,
-    );
-  } catch (error) {
-    warning(
-      `${name} is damaged, which could not be noted beside it, so that latest-verified may find it: ${describe(error)}`,
-    );
-  }
+  const {name, damage: reason} = damage;
+  const saving = untilAborted(AbortSignal.timeout(patienceMilliseconds), () => store.saveProof(damage));
+  const note = await saving.then(
+    () =>
+      `${name}.proof.json notes it: from the next run on, latest-verified passes over this backup. If the file can be put back, run mode: verify with backup-name: ${name}, and what was proven before holds again.`,
+    (error: unknown) =>
+      `It could not be noted beside the backup, so that latest-verified may find it again: ${describe(error)}`,
+  );
+  noteDamage({name, reason, note});
+  warning(`${name}: ${reason}\n${note}`);
 }

@@ -57,13 +57,14 @@ async function readProof(directory: string, name: string): Promise<Evidence | un
 }
 
 /** Writes a proof or damage whole or not at all, unless a better proof of the same backup is there. */
-export async function saveProofBeside(directory: string, evidence: Evidence): Promise<void> {
+export async function saveProofBeside(directory: string, evidence: Evidence): Promise<Evidence | undefined> {
   const {name} = evidence;
   const next = successor(evidence, await readProof(directory, name));
-  if (next === undefined) return;
+  if (next === undefined) return undefined;
   // A backup that was removed meanwhile is not damaged, and nobody would remove the note.
-  if (isDamage(next) && !(await namesIn(directory)).includes(`${name}.json`)) return;
+  if (isDamage(next) && !(await namesIn(directory)).includes(`${name}.json`)) return undefined;
   await replaceFile(proofPath(directory, name), formatProof(next));
+  return next;
 }
 
 /** Writes a report's files, each whole or not at all. */

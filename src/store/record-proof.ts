@@ -1,5 +1,5 @@
 import {highest, type PassedCheck, type ProofLevel} from '../backup-set/proof.js';
-import type {ProofRecord} from '../backup-set/proof-file.js';
+import type {Evidence, ProofRecord} from '../backup-set/proof-file.js';
 import {describe} from '../errors.js';
 import {info, warning} from '../log.js';
 import {untilAborted} from './parallel.js';
@@ -50,11 +50,20 @@ export async function recordProof(store: Store, shown: Shown, witness: Witness):
     runUrl: witness.runUrl ?? null,
   };
   try {
-    await untilAborted(AbortSignal.timeout(patienceMilliseconds), () => store.saveProof(record));
-    info(`Proof of ${backup.name} (${proof}) is stored: ${backup.name}.proof.json`);
+    const stored = await untilAborted(AbortSignal.timeout(patienceMilliseconds), () =>
+      store.saveProof(record),
+    );
+    info(`${backup.name}.proof.json: ${whatIsStored(stored, proof)}`);
   } catch (error) {
     warning(
       `${backup.name} is proven ${proof}, but the proof could not be stored, so that latest-verified does not find it: ${describe(error)}`,
     );
   }
+}
+
+function whatIsStored(stored: Evidence | undefined, proof: ProofLevel): string {
+  if (stored === undefined) return `a proof that says more than ${proof} is there already, and stays`;
+  return 'confirmedAt' in stored
+    ? `damage that was noted is gone, and the proof from before (${stored.proof}) holds again`
+    : `the proof (${proof}) is stored`;
 }

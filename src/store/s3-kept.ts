@@ -113,15 +113,16 @@ export async function saveReportInBucket(bucket: Bucket, files: ReportFiles): Pr
 }
 
 /** Stores a proof or damage, unless a better proof of the same backup is there. */
-export async function saveProofInBucket(bucket: Bucket, evidence: Evidence): Promise<void> {
+export async function saveProofInBucket(bucket: Bucket, evidence: Evidence): Promise<Evidence | undefined> {
   const key = proofKey(bucket, evidence.name);
   const old = await readText(bucket, key);
   const next = successor(evidence, old === undefined ? undefined : parseProof(old));
-  if (next === undefined) return;
+  if (next === undefined) return undefined;
   // A backup that was removed meanwhile is not damaged, and nobody would remove the note.
   const metadata = metadataKey(bucket.location, evidence.name);
-  if (isDamage(next) && (await readText(bucket, metadata)) === undefined) return;
+  if (isDamage(next) && (await readText(bucket, metadata)) === undefined) return undefined;
   await overwrite(bucket, key, formatProof(next));
+  return next;
 }
 
 async function overwrite(bucket: Bucket, key: string, text: string): Promise<void> {

@@ -137,8 +137,11 @@ export interface Store {
   remove(entry: CatalogEntry): Promise<void>;
   /** Removes a leftover that was listed, unless it is a backup again. Throws a UserError when something is left. */
   removeLeftover(leftover: Leftover): Promise<void>;
-  /** Stores `<backup-name>.proof.json`, unless there is a proof that says more of the same backup; damage in any case. */
-  saveProof(evidence: Evidence): Promise<void>;
+  /**
+   * Stores `<backup-name>.proof.json`, unless there is a proof that says more of the same backup; damage in any case.
+   * Returns what was stored (proof-file.ts, successor); undefined: nothing.
+   */
+  saveProof(evidence: Evidence): Promise<Evidence | undefined>;
   /**
    * Stores small files beside a backup, text by name, in the place of older ones: `<backup-name>.<mode>.report.html`
    * (backup-set/report-file.ts). Throws a UserError when one is not stored.

@@ -96,7 +96,7 @@ describeWithPostgres('a backup that is stored as artifacts while it is taken', (
     const damaged = await runAction(restored(), here);
     expect(failure(damaged)).toContain('artifact nightly.base.tar.part0003 arrived damaged');
     expect(listAll(damaged.workspace.temp)).toEqual([]);
-    expect(damaged.stdout).toContain('nightly.proof.json notes the damage');
+    expect(damaged.warnings.join()).toContain('nightly.proof.json notes it');
     service.clearFaults();
 
     service.expire('nightly.base.tar.part0002');

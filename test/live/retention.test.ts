@@ -229,9 +229,19 @@ describeWithPostgres('backups in a directory', () => {
       prove(home, 'nightly', ['started', 'recovered']);
       const refused = await runAction({...restoreInputs(newest), mode: by}, {workspace: home});
       expect(failure(refused)).toContain('pg_wal.tar: its SHA-256');
-      expect(refused.stdout).toContain('nightly.proof.json notes the damage');
+      expect(refused.warnings.join()).toMatch(
+        /nightly: .*pg_wal\.tar: its SHA-256 .*\nnightly\.proof\.json notes it/,
+      );
+      expect(refused.summary).toContain('🔴 No: damaged');
+      expect(refused.summary).toContain('run mode: verify with backup-name: nightly');
       expect(proofIn(home, 'nightly')).toMatchObject({by, damage: expect.stringContaining('pg_wal.tar')});
-      expect(await chosen()).toBe('nightly-older');
+      const next = succeeded(
+        await runAction(restoreInputs({...newest, 'dry-run': 'true'}), {workspace: home}),
+      );
+      expect(next.outputs['backup-name']).toBe('nightly-older');
+      expect(next.warnings.join()).toMatch(
+        /passes over nightly, which is newer: it was found damaged at .*pg_wal/,
+      );
     }
     // What holds no longer tells what did.
     expect(proofIn(home, 'nightly')).toMatchObject({endedProof: {proof: 'recovered'}});

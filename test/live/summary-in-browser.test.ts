@@ -79,7 +79,8 @@ describeWithPostgres('a summary', () => {
       expect(failure(failed)).toContain(archive);
       await look('summary-failed', failed, [
         'is not proven: its restore failed',
-        '🔴 Not proven as asked',
+        '🔴 No: damaged',
+        'latest-verified passes over this backup',
         'What to do',
       ]);
     });

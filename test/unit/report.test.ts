@@ -51,6 +51,15 @@ describe('the job summary', () => {
     expect(title).toBe('### ❌ Backup `nightly`: the step failed');
     expect(row).toBe('| ⚪ Not examined | nothing | not known | backups/nightly |');
     expect(failed('restore', {phases: [], samples: []})).toEqual(['### ❌ The restore failed', ...told]);
+    const damaged = (reason: string) =>
+      failed('verify', {...journal('Verify'), damages: [{name: 'full', reason, note: 'It is noted.'}]});
+    expect(damaged('It broke.').slice(3, 11)).toEqual([
+      '| 🔴 No: damaged | nothing | not known | backups/nightly |',
+      ...told.slice(0, 2),
+      'It is noted.',
+      ...told.slice(2),
+    ]);
+    expect(damaged('It is cut.')).toContain('`full`: It is cut. It is noted.');
   });
 
   test('tells in words what the pictures show', () => {
