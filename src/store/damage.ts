@@ -98,11 +98,14 @@ async function record(store: Store, damage: DamageRecord): Promise<void> {
   const {name, damage: reason} = damage;
   const saving = untilAborted(AbortSignal.timeout(patienceMilliseconds), () => store.saveProof(damage));
   const note = await saving.then(
-    () =>
+    (stored) =>
+      stored &&
       `${name}.proof.json notes it: from the next run on, latest-verified passes over this backup. If the file can be put back, run mode: verify with backup-name: ${name}, and what was proven before holds again.`,
     (error: unknown) =>
       `It could not be noted beside the backup, so that latest-verified may find it again: ${describe(error)}`,
   );
+  // It was removed meanwhile.
+  if (note === undefined) return;
   noteDamage({name, reason, note});
   warning(`${name}: ${reason}\n${note}`);
 }

@@ -4,8 +4,9 @@ import type {FetchedBackup, FoundBackup} from '../../store/store.js';
 import type {RestoreRequest} from '../request.js';
 
 /**
- * Makes the files of a backup readable, each of the recorded size; what had to be copied lies under `scratchDirectory`. With an attestation that
- * is required they are compared with the attested metadata before anything of them is used. Throws a UserError.
+ * Makes the files of a backup readable, each of the recorded size; what had to be copied lies under
+ * `scratchDirectory`. With an attestation that is required they are compared with the attested metadata before anything
+ * of them is used. Throws a UserError.
  */
 export async function fetchBackup(
   found: FoundBackup,
