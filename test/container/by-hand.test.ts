@@ -21,7 +21,7 @@ async function byHand(of: Service, home: Workspace, args: readonly string[]): Pr
   const command = ['pg_basebackup', '-D', target, '-U', of.superuser, '-c', 'fast', ...args];
   await of.exec(command, {user: 'postgres'});
   mkdirSync(join(home.directory, 'backups'));
-  await docker(['cp', '--quiet', `${of.id}:${target}`, backupDirectory(home)]);
+  await docker(['cp', `${of.id}:${target}`, backupDirectory(home)]);
   await of.exec(['rm', '-r', target]);
 }
 
